@@ -1,0 +1,134 @@
+"""Skeleton layouts of the data sets, and the maps between them. Joint indices appear nowhere else as bare numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A tree of named joints. `parents[root]` is -1; `left` and `right` list mirrored joints in matching order."""
+
+    name: str
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    root: int
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    def index(self, joint: str) -> int:
+        return self.joints.index(joint)
+
+    @property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """(child, parent) pairs, one a bone."""
+        return tuple((j, p) for j, p in enumerate(self.parents) if p >= 0)
+
+    @property
+    def mirror(self) -> list[int]:
+        """The joint order of the mirrored body: joint j of a flipped pose is joint mirror[j] of the original."""
+        order = list(range(len(self)))
+        for a, b in zip(self.left, self.right, strict=True):
+            order[a], order[b] = b, a
+        return order
+
+
+def _skeleton(name: str, bones: str, root: str) -> Skeleton:
+    """Build a layout from 'joint<parent joint<parent ...' in index order; sides are told by the prefixes L and R."""
+    pairs = [bone.split("<") for bone in bones.split()]
+    joints = tuple(joint for joint, _ in pairs)
+    parents = tuple(joints.index(parent) if parent else -1 for _, parent in pairs)
+    left = tuple(j for j, joint in enumerate(joints) if joint.startswith("L"))
+    right = tuple(joints.index("R" + joints[j][1:]) for j in left)
+    return Skeleton(name, joints, parents, left, right, joints.index(root))
+
+
+H36M_17 = _skeleton(
+    "h36m_17",
+    "Hip< RHip<Hip RKnee<RHip RFoot<RKnee LHip<Hip LKnee<LHip LFoot<LKnee Spine<Hip Thorax<Spine Nose<Thorax "
+    "Head<Nose LShoulder<Thorax LElbow<LShoulder LWrist<LElbow RShoulder<Thorax RElbow<RShoulder RWrist<RElbow",
+    "Hip",
+)
+
+MPI_INF_3DHP_17 = _skeleton(
+    "mpi_inf_3dhp_17",
+    "HeadTop<Head Neck<Spine RShoulder<Neck RElbow<RShoulder RWrist<RElbow LShoulder<Neck LElbow<LShoulder "
+    "LWrist<LElbow RHip<Pelvis RKnee<RHip RAnkle<RKnee LHip<Pelvis LKnee<LHip LAnkle<LKnee Pelvis< "
+    "Spine<Pelvis Head<Neck",
+    "Pelvis",
+)
+
+HUMANEVA_15 = _skeleton(
+    "humaneva_15",
+    "Pelvis< Thorax<Pelvis LShoulder<Thorax LElbow<LShoulder LWrist<LElbow RShoulder<Thorax RElbow<RShoulder "
+    "RWrist<RElbow LHip<Pelvis LKnee<LHip LAnkle<LKnee RHip<Pelvis RKnee<RHip RAnkle<RKnee Head<Thorax",
+    "Pelvis",
+)
+
+# COCO has no pelvis; the nose serves as the root of its tree, which is used for drawing only.
+COCO_17 = _skeleton(
+    "coco_17",
+    "Nose< LEye<Nose REye<Nose LEar<LEye REar<REye LShoulder<Nose RShoulder<Nose LElbow<LShoulder RElbow<RShoulder "
+    "LWrist<LElbow RWrist<RElbow LHip<LShoulder RHip<RShoulder LKnee<LHip RKnee<RHip LAnkle<LKnee RAnkle<RKnee",
+    "Nose",
+)
+
+SKELETONS = {s.name: s for s in (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17)}
+
+# The 17 of Human3.6M's 32 recorded joints that move and are used, in the order of H36M_17.
+H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
+# The 17 of MPI-INF-3DHP's 28 annotated joints, in the order of MPI_INF_3DHP_17.
+MPI_INF_3DHP_17_OF_28 = (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6)
+
+_H36M_LIMBS = {
+    f"{side}{joint}": {f"{side}{joint if joint != 'Foot' else 'Ankle'}": 1.0}
+    for side in "LR"
+    for joint in ("Hip", "Knee", "Foot", "Shoulder", "Elbow", "Wrist")
+}
+_HUMANEVA_LIMBS = {
+    f"{side}{joint}": {f"{side}{joint}": 1.0}
+    for side in "LR"
+    for joint in ("Hip", "Knee", "Ankle", "Shoulder", "Elbow", "Wrist")
+}
+_MID_HIPS = {"LHip": 0.5, "RHip": 0.5}
+_MID_SHOULDERS = {"LShoulder": 0.5, "RShoulder": 0.5}
+_H36M_OF_3DHP = {"Hip": "Pelvis", "Spine": "Spine", "Thorax": "Neck", "Nose": "Head", "Head": "HeadTop"}
+
+_MAPS: dict[tuple[str, str], dict[str, dict[str, float]]] = {
+    # The midpoint rule of MotionBERT and Grap2Eq.
+    ("coco_17", "h36m_17"): _H36M_LIMBS
+    | {
+        "Hip": _MID_HIPS,
+        "Thorax": _MID_SHOULDERS,
+        "Spine": {j: w / 2 for j, w in (_MID_HIPS | _MID_SHOULDERS).items()},
+        "Nose": {"Nose": 1.0},
+        "Head": {"LEye": 0.5, "REye": 0.5},
+    },
+    ("coco_17", "humaneva_15"): _HUMANEVA_LIMBS
+    | {"Pelvis": _MID_HIPS, "Thorax": _MID_SHOULDERS, "Head": {"Nose": 1.0}},
+    ("h36m_17", "humaneva_15"): {j: {j.replace("Ankle", "Foot"): 1.0} for j in _HUMANEVA_LIMBS}
+    | {"Pelvis": {"Hip": 1.0}, "Thorax": {"Thorax": 1.0}, "Head": {"Nose": 1.0}},
+    ("mpi_inf_3dhp_17", "h36m_17"): _H36M_LIMBS | {a: {b: 1.0} for a, b in _H36M_OF_3DHP.items()},
+    ("h36m_17", "mpi_inf_3dhp_17"): {j: {j.replace("Ankle", "Foot"): 1.0} for j in _HUMANEVA_LIMBS}
+    | {b: {a: 1.0} for a, b in _H36M_OF_3DHP.items()},
+}
+
+
+def joint_map(source: Skeleton, target: Skeleton) -> np.ndarray:
+    """The linear map M (target joints, source joints), float32, that turns a pose of one layout into another.
+
+    `M @ pose` maps (..., J_source, D) to (..., J_target, D). Raises KeyError where no map is known.
+    """
+    if source == target:
+        return np.eye(len(source), dtype=np.float32)
+    rule = _MAPS[source.name, target.name]
+    matrix = np.zeros((len(target), len(source)), dtype=np.float32)
+    for joint, parts in rule.items():
+        for part, weight in parts.items():
+            matrix[target.index(joint), source.index(part)] += weight
+    return matrix
