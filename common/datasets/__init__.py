@@ -1,0 +1,1 @@
+"""Data in: every loader returns the same clips; `windows` cuts them."""

@@ -1,0 +1,38 @@
+"""The one form in which every loader returns its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.camera import Camera
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One take seen by one camera, T frames.
+
+    keypoints_2d (T, J, 2), float32, screen units; positions_3d (T, J, 3), float32, camera frame, metres, absolute;
+    valid (T,), False where the annotation must not be scored.
+    """
+
+    subject: str
+    action: str  # with its take: 'Walking 1'
+    camera: Camera
+    fps: float
+    keypoints_2d: np.ndarray
+    positions_3d: np.ndarray
+    valid: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keypoints_2d)
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}/{self.action}/{self.camera.name}"
+
+    @property
+    def action_name(self) -> str:
+        """The action without its take: 'Walking'."""
+        return self.action.split(" ")[0]

@@ -1,0 +1,40 @@
+"""The registry of denoisers. A new one is a file and a line here; docs/new_denoiser.md walks through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from common.errors import UserError
+from common.models import mixste
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the registry.
+
+    build(frames=, joints=, channels=, depth=, ...) makes the network. published_sizes(shapes) tells those arguments
+    from a published checkpoint's names and shapes, or None if the file holds another network. `variants` says that
+    build takes variant='default'|'published'.
+    """
+
+    build: Callable[..., nn.Module]
+    published_sizes: Callable[[dict[str, tuple]], dict | None] = lambda shapes: None
+    variants: bool = False
+    # Published parameters that nothing reads (regular expressions); any other unknown name is an error.
+    leftovers: tuple[str, ...] = ()
+    rename: Callable[[str], str] = lambda name: name
+
+
+REGISTRY: dict[str, Model] = {
+    "mixste": Model(mixste.MixSTE, mixste.published_sizes),
+}
+
+
+def build(name: str, **sizes) -> nn.Module:
+    """Make a denoiser by name: `build("mixste", frames=243, joints=17, channels=512, depth=8)`."""
+    if name not in REGISTRY:
+        raise UserError(f"--model {name}: unknown; there are {', '.join(sorted(REGISTRY))}")
+    return REGISTRY[name].build(**sizes)
