@@ -132,15 +132,19 @@ def fit_root(poses: Tensor, rays: Tensor, weights: Tensor | None = None) -> Tens
     return torch.cat([mean_residual + mean_ray * depth, depth], -1).unsqueeze(-2)
 
 
-def triangulate(points: Tensor, projections: Tensor, weights: Tensor | None = None) -> Tensor:
+def triangulate(
+    points: Tensor, projections: Tensor, weights: Tensor | None = None, unit_rows: bool = True
+) -> Tensor:
     """Linear triangulation (Hartley and Zisserman, 12.2) in float64.
 
     points (..., V, J, 2), one row a view; projections (..., V, 3, 4); weights (..., V, J), confidence of each view.
-    Returns (..., J, 3) in the frame that the projections map from.
+    unit_rows scales each equation to unit length; without it the equations stand as they are (the published two-view
+    code), which weighs views by depth and differs by millimetres on noisy points. Returns (..., J, 3) in the frame that the projections map from.
     """
     points, projections = points.double(), projections.double()
     rows = points.unsqueeze(-1) * projections[..., None, 2:3, :] - projections[..., None, :2, :]  # (..., V, J, 2, 4)
-    rows = rows / rows.norm(dim=-1, keepdim=True)
+    if unit_rows:
+        rows = rows / rows.norm(dim=-1, keepdim=True)
     if weights is not None:
         rows = rows * weights.double()[..., None, None]
     system = rows.movedim(-4, -3).flatten(-3, -2)  # (..., J, 2V, 4)

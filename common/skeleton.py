@@ -78,10 +78,22 @@ COCO_17 = _skeleton(
     "Nose",
 )
 
-SKELETONS = {s.name: s for s in (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17)}
+# The two-view labels of Human3.6M and Berkeley MHAD (Dual-Diffusion). Its tree is the published graph network's: the
+# shoulders hang on the spine, where Human3.6M's thorax would be anatomical; published weights ask for it.
+STEREO_17 = _skeleton(
+    "stereo_17",
+    "RAnkle<RKnee RKnee<RHip RHip<Hip LHip<Hip LKnee<LHip LAnkle<LKnee Hip< Spine<Hip Thorax<Spine Head<Nose "
+    "RWrist<RElbow RElbow<RShoulder RShoulder<Spine LShoulder<Spine LElbow<LShoulder LWrist<LElbow Nose<Thorax",
+    "Hip",
+)
+
+SKELETONS = {s.name: s for s in (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17, STEREO_17)}
 
 # The 17 of Human3.6M's 32 recorded joints that move and are used, in the order of H36M_17.
 H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
+# The two-view layout among Human3.6M's 32 joints, and among the 35 of MHAD's BVH skeleton.
+STEREO_17_OF_32 = (3, 2, 1, 6, 7, 8, 0, 12, 13, 15, 27, 26, 25, 17, 18, 19, 14)
+STEREO_17_OF_MHAD_35 = (25, 23, 21, 28, 30, 32, 0, 3, 4, 6, 13, 10, 8, 15, 17, 19, 5)
 # The 17 of MPI-INF-3DHP's 28 annotated joints, in the order of MPI_INF_3DHP_17.
 MPI_INF_3DHP_17_OF_28 = (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6)
 
@@ -116,6 +128,8 @@ _MAPS: dict[tuple[str, str], dict[str, dict[str, float]]] = {
     ("mpi_inf_3dhp_17", "h36m_17"): _H36M_LIMBS | {a: {b: 1.0} for a, b in _H36M_OF_3DHP.items()},
     ("h36m_17", "mpi_inf_3dhp_17"): {j: {j.replace("Ankle", "Foot"): 1.0} for j in _HUMANEVA_LIMBS}
     | {b: {a: 1.0} for a, b in _H36M_OF_3DHP.items()},
+    ("h36m_17", "stereo_17"): {j: {j.replace("Ankle", "Foot"): 1.0} for j in STEREO_17.joints},
+    ("stereo_17", "h36m_17"): {j: {j.replace("Foot", "Ankle"): 1.0} for j in H36M_17.joints},
 }
 
 

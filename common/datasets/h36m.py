@@ -1,0 +1,72 @@
+"""Human3.6M in VideoPose3D's layout: `data_3d_h36m.npz` and `data_2d_h36m_NAME.npz` (grap2eq 5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.camera import pixels_to_screen
+from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
+from common.datasets.clips import Clip
+from common.datasets.h36m_cameras import h36m_cameras
+from common.errors import UserError
+from common.safe_load import load_archive
+from common.skeleton import COCO_17, H36M_17, H36M_17_OF_32, Skeleton, joint_map
+
+SKELETON = H36M_17
+FPS = 50.0
+WHERE = "data/README.md says how to get it; `python main.py --demo` needs no data"
+
+
+def load_h36m(root: Path, keypoints: str, subjects: str | list[str]) -> list[Clip]:
+    """Clips of the subjects, each action seen by four cameras: 50 fps, 17 joints, metres, camera frame.
+
+    `keypoints` names the 2D source: 'gt', 'cpn_ft_h36m_dbb', ... ; `detectron_pt_coco` is mapped from COCO's joints.
+    2D files may hold more frames than the 3D; the rest is cut.
+    """
+    path_3d = require_file(root / "data_3d_h36m.npz", WHERE)
+    path_2d = require_file(root / f"data_2d_h36m_{keypoints}.npz", _sources(root, keypoints))
+    positions, detections = load_archive(path_3d), load_archive(path_2d)
+    if "positions_3d" not in positions or "positions_2d" not in detections:
+        raise UserError(f"{path_3d if 'positions_3d' not in positions else path_2d}: not in the Human3.6M layout")
+    positions, detections = positions["positions_3d"], detections["positions_2d"]
+    layout = COCO_17 if keypoints.endswith("coco") else H36M_17
+    clips: list[Clip] = []
+    for subject in select_subjects(positions, subjects, path_3d.name):
+        if subject not in detections:
+            raise UserError(f"{path_2d.name}: no subject {subject}; it has {', '.join(detections)}")
+        for action, world in positions[subject].items():
+            clips += _views(subject, action, world, detections[subject], layout, path_2d.name)
+    return clips
+
+
+def _views(subject: str, action: str, world, detections: dict, layout: Skeleton, source: str) -> list[Clip]:
+    name = f"data_3d_h36m.npz {subject} {action}"
+    world = check_pose_array(name, world, 17 if np.shape(world)[1] == 17 else 32, 3)
+    world = world if world.shape[1] == 17 else world[:, H36M_17_OF_32]
+    check_metres(name, world)
+    if action not in detections:
+        raise UserError(f"{source}: {subject} has no action {action}")
+    cameras = h36m_cameras(subject)
+    if len(detections[action]) != len(cameras):
+        raise UserError(f"{source} {subject} {action}: {len(detections[action])} cameras, expected {len(cameras)}")
+    clips = []
+    for camera, pixels in zip(cameras, detections[action], strict=True):
+        pixels = check_pose_array(f"{source} {subject} {action}", pixels, len(layout), 2)
+        if len(pixels) < len(world):
+            raise UserError(f"{source} {subject} {action}: {len(pixels)} frames of 2D for {len(world)} of 3D")
+        pixels = pixels[: len(world)]
+        check_pixels(f"{source} {subject} {action}", pixels)
+        screen = pixels_to_screen(torch.from_numpy(pixels), camera.width, camera.height).numpy()
+        if layout is not H36M_17:
+            screen = joint_map(layout, H36M_17) @ screen
+        points = camera.world_to_camera(torch.from_numpy(world)).numpy()
+        clips.append(Clip(subject, action, camera, FPS, screen, points, np.ones(len(world), bool)))
+    return clips
+
+
+def _sources(root: Path, keypoints: str) -> str:
+    there = sorted(p.stem.removeprefix("data_2d_h36m_") for p in root.glob("data_2d_h36m_*.npz"))
+    return f"2D sources in {root}: {', '.join(there)}" if there else WHERE
