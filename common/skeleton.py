@@ -109,6 +109,7 @@ _HUMANEVA_LIMBS = {
 }
 _MID_HIPS = {"LHip": 0.5, "RHip": 0.5}
 _MID_SHOULDERS = {"LShoulder": 0.5, "RShoulder": 0.5}
+_TRUNK = {"Hip": {"Hip": 1.0}, "Thorax": {"Neck": 1.0}, "Spine": {"Hip": 0.5, "Neck": 0.5}, "Nose": {"Nose": 1.0}}
 _H36M_OF_3DHP = {"Hip": "Pelvis", "Spine": "Spine", "Thorax": "Neck", "Nose": "Head", "Head": "HeadTop"}
 
 _MAPS: dict[tuple[str, str], dict[str, dict[str, float]]] = {
@@ -121,6 +122,9 @@ _MAPS: dict[tuple[str, str], dict[str, dict[str, float]]] = {
         "Nose": {"Nose": 1.0},
         "Head": {"LEye": 0.5, "REye": 0.5},
     },
+    # AlphaPose to Human3.6M as MotionBERT has it; BODY_25 has a neck and a hip too, but no head top.
+    ("halpe_26", "h36m_17"): _H36M_LIMBS | _TRUNK | {"Head": {"Head": 1.0}},
+    ("body_25", "h36m_17"): _H36M_LIMBS | _TRUNK | {"Head": {"LEye": 0.5, "REye": 0.5}},
     ("coco_17", "humaneva_15"): _HUMANEVA_LIMBS
     | {"Pelvis": _MID_HIPS, "Thorax": _MID_SHOULDERS, "Head": {"Nose": 1.0}},
     ("h36m_17", "humaneva_15"): {j: {j.replace("Ankle", "Foot"): 1.0} for j in _HUMANEVA_LIMBS}
