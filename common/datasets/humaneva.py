@@ -1,0 +1,96 @@
+"""HumanEva-I in VideoPose3D's layout: `data_3d_humaneva15.npz` and `data_2d_humaneva15_NAME.npz` (grap2eq 4.5, 5).
+
+Subjects are named with their split: 'Train/S1' ... 'Validate/S3'. Actions carry their take and their chunk: 'Walking
+1 chunk0'; corrupted mocap frames cut a take into chunks, some of them shorter than a window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.camera import pixels_to_screen
+from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
+from common.datasets.clips import Clip
+from common.datasets.humaneva_cameras import humaneva_cameras
+from common.errors import UserError
+from common.safe_load import load_archive
+from common.skeleton import COCO_17, H36M_17, HUMANEVA_15, Skeleton, joint_map
+
+SKELETON = HUMANEVA_15
+FPS = 60.0
+TRAIN_SUBJECTS = "Train/S1,Train/S2,Train/S3"
+TEST_SUBJECTS = "Validate/S1,Validate/S2,Validate/S3"
+WHERE = "data/README.md says how to get it; `python main_humaneva.py --demo` needs no data"
+
+
+def load_humaneva(root: Path, keypoints: str, subjects: str | list[str]) -> list[Clip]:
+    """Clips of the subjects ('Train/S1,...'), each chunk seen by three cameras: 60 fps, 15 joints, metres.
+
+    `keypoints` names the 2D source: 'gt', or 'detectron_pt_coco', which is mapped from COCO's joints. Positions are
+    in the camera frame. The cameras have no intrinsics.
+    """
+    root = Path(root)
+    path_3d = require_file(root / "data_3d_humaneva15.npz", WHERE)
+    path_2d = require_file(root / f"data_2d_humaneva15_{keypoints}.npz", _sources(root))
+    positions = _member(path_3d, "positions_3d")
+    detections = _member(path_2d, "positions_2d")
+    layout = COCO_17 if keypoints.endswith("coco") else HUMANEVA_15
+    clips: list[Clip] = []
+    for subject in select_subjects(positions, subjects, path_3d.name):
+        if subject not in detections:
+            raise UserError(f"{path_2d.name}: no subject {subject}; it has {', '.join(detections)}")
+        for action, world in positions[subject].items():
+            clips += _views(subject, action, world, detections[subject], layout, path_2d.name)
+    return clips
+
+
+def _member(path: Path, name: str) -> dict:
+    archive = load_archive(path)
+    if not isinstance(archive.get(name), dict):
+        raise UserError(f"{path}: not in the HumanEva layout, it has no dictionary '{name}'")
+    return archive[name]
+
+
+def _views(subject: str, action: str, world, detections: dict, layout: Skeleton, source: str) -> list[Clip]:
+    world = check_pose_array(f"data_3d_humaneva15.npz {subject} {action}", world, len(SKELETON), 3)
+    check_metres(f"data_3d_humaneva15.npz {subject} {action}", world)
+    if action not in detections:
+        raise UserError(f"{source}: {subject} has no action {action}")
+    cameras, name = humaneva_cameras(subject), f"{source} {subject} {action}"
+    if len(detections[action]) != len(cameras):
+        raise UserError(f"{name}: {len(detections[action])} cameras, expected {len(cameras)}")
+    clips = []
+    for camera, pixels in zip(cameras, detections[action], strict=True):
+        pixels = check_pose_array(name, pixels, len(layout), 2)
+        if len(pixels) < len(world):
+            raise UserError(f"{name}: {len(pixels)} frames of 2D for {len(world)} of 3D")
+        pixels = pixels[: len(world)]
+        check_pixels(name, pixels)
+        screen = pixels_to_screen(torch.from_numpy(pixels), camera.width, camera.height).numpy()
+        if layout is not SKELETON:
+            screen = joint_map(layout, SKELETON) @ screen  # the map is affine, so it may follow the change of units
+        points = camera.world_to_camera(torch.from_numpy(world)).numpy()
+        clips.append(Clip(subject, action, camera, FPS, screen, points, np.ones(len(world), bool)))
+    return clips
+
+
+def h36m_as_humaneva(clips: list[Clip]) -> list[Clip]:
+    """Human3.6M clips with HumanEva's 15 joints, for pre-training (`-h36mpre`).
+
+    The 2D may be Human3.6M's 17 joints, as `load_h36m` returns them for every source. Rates and cameras stay.
+    """
+    matrix = joint_map(H36M_17, HUMANEVA_15)  # (15, 17)
+    return [
+        replace(clip, keypoints_2d=matrix @ clip.keypoints_2d, positions_3d=matrix @ clip.positions_3d)
+        for clip in clips
+    ]
+
+
+def _sources(root: Path) -> str:
+    prefix = "data_2d_humaneva15_"
+    there = sorted(p.stem.removeprefix(prefix) for p in root.glob(f"{prefix}*.npz"))
+    return f"2D sources in {root}: {', '.join(there)}" if there else WHERE
