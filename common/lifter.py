@@ -27,6 +27,11 @@ class Diffusion:
     weight: Callable[[Tensor], Tensor] | None = None  # abar_t (B,) to loss weights (B,); makes the loss weighted MSE
 
 
+def d3dp_diffusion(timesteps: int = 1000, scale: float = 1.0) -> Diffusion:
+    """D3DP's diffusion: cosine schedule, stochastic DDIM (Shan et al. 2023, section 3.2)."""
+    return Diffusion(abar=cosine_schedule(timesteps), scale=scale)
+
+
 class DiffusionLifter(nn.Module):
     """A denoiser with its diffusion. Poses are root-relative, camera frame, metres; keypoints in screen units."""
 

@@ -1,1 +1,71 @@
-"""Data in: every loader returns the same clips; `windows` cuts them."""
+"""Data in: every loader returns the same clips; `windows` cuts them. `DATASETS` names the loaders."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.datasets import h36m
+from common.datasets.checks import select_actions
+from common.datasets.clips import Clip
+from common.errors import UserError
+from common.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A row of the table. load(options, subjects) returns the clips of a comma list of subjects."""
+
+    load: Callable[[Namespace, str], list[Clip]]
+    skeleton: Skeleton
+    name: str  # as it stands in names of result files
+    labels: str | None = None  # the label set, where there are several
+
+
+DATASETS: dict[str, DataSet] = {
+    "h36m": DataSet(lambda o, subjects: h36m.load_h36m(Path(o.data_root), o.keypoints, subjects), h36m.SKELETON, "h36m"),
+}
+
+
+def dataset(options: Namespace) -> DataSet:
+    if options.dataset not in DATASETS:
+        raise UserError(f"-d {options.dataset}: unknown data set; there are {', '.join(DATASETS)}")
+    return DATASETS[options.dataset]
+
+
+def load_clips(options: Namespace, role: str, notice: Callable[[str], None]) -> list[Clip]:
+    """The training or test clips that the flags ask for: subjects, actions, every n-th frame, a share of the clips."""
+    subjects = options.subjects_train if role == "train" else options.subjects_test
+    clips = select_actions(dataset(options).load(options, subjects), options.actions, notice)
+    if options.downsample < 1:
+        raise UserError(f"--downsample {options.downsample}: expected 1 or more")
+    if options.downsample > 1:
+        clips = [_every(clip, options.downsample) for clip in clips]
+    if not 0 < options.subset <= 1:
+        raise UserError(f"--subset {options.subset}: expected a share above 0 and up to 1")
+    if role == "train" and options.subset < 1:
+        count = max(1, round(options.subset * len(clips)))
+        clips = [clips[i * len(clips) // count] for i in range(count)]
+    return clips
+
+
+def _every(clip: Clip, n: int) -> Clip:
+    return replace(
+        clip,
+        fps=clip.fps / n,
+        keypoints_2d=clip.keypoints_2d[::n],
+        positions_3d=clip.positions_3d[::n],
+        valid=clip.valid[::n],
+    )
+
+
+def hold_out(clips: list[Clip], every: int = 10) -> tuple[list[Clip], list[Clip]]:
+    """(training, held-out) clips: every tenth take is held out, with all the cameras that saw it."""
+    takes = list(dict.fromkeys((clip.subject, clip.action) for clip in clips))
+    held = set(takes[every - 1 :: every]) or set(takes[-1:])
+    if len(takes) < 2:
+        return clips, []
+    chosen = [(clip.subject, clip.action) in held for clip in clips]
+    return [c for c, h in zip(clips, chosen, strict=True) if not h], [c for c, h in zip(clips, chosen, strict=True) if h]

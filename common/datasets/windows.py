@@ -109,8 +109,10 @@ class Windows:
         """The window's name, by which its noise is drawn."""
         return f"{self.clips[self.clip_of[row]].key}@{self.start_of[row]}"
 
-    def batch(self, rows: Sequence[int] | Tensor, flipped: Tensor | None = None) -> Batch:
-        """Gather windows; where `flipped` (B,) is True the body is mirrored."""
+    def batch(
+        self, rows: Sequence[int] | Tensor, flipped: Tensor | None = None, untold: Tensor | None = None
+    ) -> Batch:
+        """Gather windows; where `flipped` (B,) is True the body is mirrored, where `untold` the action is hidden."""
         rows = torch.as_tensor(rows, dtype=torch.long)
         on_device = rows.to(self.device)
         frames = self.index[on_device]  # (B, F)
@@ -120,8 +122,11 @@ class Windows:
         if flipped is not None:
             flipped = flipped.to(self.device)[:, None, None, None]
             keypoints, poses = (self._mirrored(x, flipped) for x in (keypoints, poses))
+        action = self.action[on_device]
+        if untold is not None:
+            action = torch.where(untold.to(self.device), -1, action)
         return Batch(
-            keypoints, poses, self.mask[on_device], root, intrinsics, self.action[on_device], self.action_names, rows
+            keypoints, poses, self.mask[on_device], root, intrinsics, action, self.action_names, rows
         )
 
     def _mirrored(self, x: Tensor, where: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""The loops, and what keeps them safe: training, evaluation, checkpoints, devices, logs."""

@@ -1,0 +1,157 @@
+"""Checkpoints: written whole or not at all, ours read by their card, published ones by their names and shapes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from common.errors import UserError
+from common.lifter import DiffusionLifter
+from common.models import REGISTRY, build
+from common.safe_load import load_torch
+from common.skeleton import SKELETONS
+
+VERSION = 1
+
+# Names that published files carry beside the network and that nothing reads.
+_PREFIX = re.compile(r"^(module\.|pose_estimator\.|model\.)+")
+_SCHEDULE = re.compile(
+    r"^(betas|alphas_cumprod(_prev)?|sqrt_(one_minus_)?alphas_cumprod|sqrt_recip_alphas|log_one_minus_alphas_cumprod"
+    r"|sqrt_recip(m1)?_alphas_cumprod|posterior_(variance|log_variance_clipped|mean_coef[12])|p2_loss_weight)$"
+)
+_PROFILER = re.compile(r"(^|\.)total_(ops|params)$")
+
+# Other names of a file, tried when it is absent.
+_ALIASES = {"best_epoch.bin": "best_epoch_1_1.bin", "best_epoch_1_1.bin": "best_epoch.bin"}
+
+
+def save(path: Path, content: dict) -> None:
+    """Write a checkpoint under a temporary name, then move it into place: a kill leaves the old file or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def find(folder: Path, name: str) -> Path:
+    """The checkpoint `name` in `folder`, or as a path of its own; a missing one lists those that exist."""
+    for candidate in (folder / name, Path(name), folder / _ALIASES.get(name, name)):
+        if candidate.is_file():
+            return candidate
+    there = sorted(p.name for p in folder.glob("*.bin")) if folder.is_dir() else []
+    listing = f"there are {', '.join(there)}" if there else "the folder holds no checkpoint"
+    raise UserError(f"{folder / name}: no such checkpoint; {listing}")
+
+
+def load(path: Path) -> dict:
+    """Read a checkpoint, ours or a published one, as {'card', 'weights', 'optimizer', 'history', ...} on the CPU."""
+    content = load_torch(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a checkpoint (it holds a {type(content).__name__})")
+    if "card" in content and "weights" in content:
+        if content["card"].get("version", 0) > VERSION:
+            raise UserError(f"{path}: written by a newer version of this program; update to read it")
+        return content
+    state = content.get("model_pos", content.get("state_dict", content))
+    if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(f"{path}: no network in this file; keys: {', '.join(map(str, list(content)[:8]))}")
+    name, sizes, weights = import_published(state, str(path))
+    card = {
+        "model": name,
+        "sizes": sizes,
+        "variant": "published" if REGISTRY[name].variants else "default",
+        "frames": sizes["frames"],
+        "joints": sizes["joints"],
+        "skeleton": sizes.get("skeleton") or _skeleton_of(sizes["joints"]),
+        "keypoints": None,
+        "labels": None,
+        "units": "m",
+        "seed": None,
+        "epoch": content.get("epoch"),
+        "version": VERSION,
+        "diffusion": {},
+        "source": "published",
+    }
+    return {"card": card, "weights": weights}
+
+
+def _skeleton_of(joints: int) -> str:
+    return next((name for name, s in SKELETONS.items() if len(s) == joints), "h36m_17")
+
+
+def import_published(state: dict[str, Tensor], source: str = "checkpoint") -> tuple[str, dict, dict[str, Tensor]]:
+    """Recognise a published network and hand over exactly its parameters: (name, constructor sizes, weights).
+
+    Every parameter of ours must be there with its exact shape, and every other name must be a known leftover;
+    otherwise a UserError says which is not.
+    """
+    bare: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            continue
+        key = _PREFIX.sub("", key)
+        if not (_SCHEDULE.match(key) or _PROFILER.search(key)):
+            bare[key] = value
+    shapes = {key: tuple(value.shape) for key, value in bare.items()}
+    for name, model in REGISTRY.items():
+        sizes = model.published_sizes(shapes)
+        if sizes is None:
+            continue
+        weights = {model.rename(key): value for key, value in bare.items()}
+        with torch.device("meta"):
+            wanted = {key: tuple(v.shape) for key, v in build(name, **sizes).state_dict().items()}
+        _match(weights, wanted, model.leftovers, f"{source} ({name})")
+        return name, sizes, {key: weights[key] for key in wanted}
+    raise UserError(f"{source}: no known network has these parameters ({', '.join(list(shapes)[:4])}, ...)")
+
+
+def _match(weights: dict[str, Tensor], wanted: dict[str, tuple], leftovers: tuple[str, ...], source: str) -> None:
+    missing = [key for key in wanted if key not in weights]
+    if missing:
+        raise UserError(f"{source}: {len(missing)} parameters are missing, the first is {missing[0]}")
+    for key, shape in wanted.items():
+        if tuple(weights[key].shape) != shape:
+            raise UserError(f"{source}: {key} has shape {tuple(weights[key].shape)}, expected {shape}")
+    known = re.compile("|".join(f"(?:{p})" for p in leftovers)) if leftovers else None
+    unknown = [key for key in weights if key not in wanted and not (known and known.match(key))]
+    if unknown:
+        raise UserError(f"{source}: {len(unknown)} unknown parameters, the first is {unknown[0]}")
+
+
+def make_lifter(card: dict, weights: dict[str, Tensor] | None = None) -> DiffusionLifter:
+    """The lifter that a card describes, with its weights if given."""
+    model = REGISTRY.get(card["model"])
+    if model is None:
+        raise UserError(f"the checkpoint's model {card['model']} is unknown here; there are {', '.join(REGISTRY)}")
+    denoiser = build(card["model"], **card["sizes"])
+    if weights is not None:
+        wanted = {key: tuple(v.shape) for key, v in denoiser.state_dict().items()}
+        _match(weights, wanted, (), f"checkpoint ({card['model']})")
+        denoiser.load_state_dict(weights)
+    return DiffusionLifter(denoiser, SKELETONS[card["skeleton"]], model.diffusion(**card.get("diffusion", {})))
+
+
+def load_model(path: Path | str) -> tuple[nn.Module, dict]:
+    """The denoiser of a checkpoint, ours or published, in evaluation mode on the CPU, and its card."""
+    content = load(Path(path))
+    return make_lifter(content["card"], content["weights"]).denoiser.eval(), content["card"]
+
+
+def file_hash(path: Path) -> str:
+    """The first 16 hex digits of the file's SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,126 @@
+"""Which device to compute on, and how several processes find each other."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process computes: its device, and its rank among `world` processes."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """True in the one process that prints and writes."""
+        return self.rank == 0
+
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+        if self.world > 1:
+            dist.all_reduce(value)
+        return value
+
+    def wait(self) -> None:
+        if self.world > 1:
+            dist.barrier()
+
+
+def wanted_gpus(text: str, say: Callable[[str], None]) -> list[int]:
+    """GPU numbers of `-gpu 0,1`, those that are present; an empty list means the CPU. Says in one line what differs."""
+    try:
+        numbers = [int(part) for part in str(text).split(",") if part != ""]
+    except ValueError:
+        raise UserError(f"-gpu {text}: expected numbers such as 0 or 0,1, or -1 for the CPU, or mps") from None
+    if any(n < 0 for n in numbers) or not numbers:
+        say("Computing on the CPU, as asked.")
+        return []
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        say("No CUDA GPU found: computing on the CPU. A full-size model is slow there.")
+        return []
+    present = [n for n in numbers if n < count]
+    if len(present) < len(numbers):
+        present = present or [0]
+        say(f"-gpu {text}: this machine has {count} GPU(s); using {', '.join(map(str, present))}.")
+    return present
+
+
+def under_launcher() -> bool:
+    """True in a process that torchrun, or `run_on`, started."""
+    return "WORLD_SIZE" in os.environ and "RANK" in os.environ
+
+
+def join(gpu: str, say: Callable[[str], None]) -> Place:
+    """The place of this process, joining the others where a launcher set the usual variables."""
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    say = say if rank == 0 else (lambda line: None)
+    if str(gpu) == "mps":
+        if not torch.backends.mps.is_available():
+            raise UserError("-gpu mps: this machine or this PyTorch has no MPS device")
+        return Place(torch.device("mps"))
+    gpus = wanted_gpus(gpu, say)
+    local = int(os.environ.get("LOCAL_RANK", rank))
+    if gpus and under_launcher():
+        local_world = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+        if local_world > 1 and len(gpus) == 1 and torch.cuda.device_count() >= local_world:
+            gpus = list(range(local_world))  # `torchrun --nproc-per-node N` without -gpu means N GPUs
+        if local_world > len(gpus):
+            raise UserError(f"{local_world} processes for {len(gpus)} GPU(s); name one GPU a process with -gpu")
+    device = torch.device("cuda", gpus[local % len(gpus)]) if gpus else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Place(device, rank, world)
+
+
+def leave() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def run_on(gpus: list[int], work: Callable[..., int], *arguments) -> int:
+    """Run `work(*arguments)` in one process a GPU on this machine; return the worst exit code."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    processes = []
+    for rank in range(len(gpus)):
+        process = context.Process(target=_start, args=(rank, len(gpus), port, work, arguments))
+        process.start()
+        processes.append(process)
+    for process in processes:
+        process.join()
+    return max(abs(process.exitcode or 0) for process in processes)
+
+
+def _start(rank: int, world: int, port: int, work: Callable[..., int], arguments: tuple) -> None:
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    raise SystemExit(work(*arguments))
+
+
+def autocast(device: torch.device, amp: bool):
+    """bf16 autocast where asked for."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if amp else nullcontext()

@@ -1,0 +1,220 @@
+"""The evaluation loop: hypotheses of every window, each way to aggregate them scored against the truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from common.datasets.windows import Batch, Windows
+from common.engine.devices import Place, autocast
+from common.hypotheses import Evidence, available
+from common.lifter import DiffusionLifter
+from common.metrics import mpjpe, procrustes_align
+from common.noise import window_noise
+
+EVALUATION_WINDOWS = 4  # windows at a time where -b does not say
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What to sample and how to score it."""
+
+    hypotheses: int = 1
+    steps: int = 1
+    windows: int = EVALUATION_WINDOWS  # at a time; P_Best under the published protocol depends on it
+    seed: int = 1
+    protocol_2: bool = False
+    published: bool = False
+    amp: bool = False
+    neutral: bool = False  # hide the action
+    flip: bool = True
+
+
+@dataclass
+class Errors:
+    """Sums of frame errors in mm, per protocol: (clips, steps, columns), float64, and the frames behind them."""
+
+    columns: tuple[str, ...]
+    sums: dict[str, np.ndarray]
+    frames: np.ndarray  # (clips,)
+    seconds: float = 0.0
+    chunk: int = 0
+    extra: dict = field(default_factory=dict)
+
+    def mean(self, protocol: str, clips: np.ndarray) -> np.ndarray:
+        """Mean over the frames of some clips, (steps, columns), mm."""
+        return self.sums[protocol][clips].sum(0) / max(self.frames[clips].sum(), 1)
+
+
+def evaluate(
+    lifter: DiffusionLifter,
+    windows: Windows,
+    sampling: Sampling,
+    place: Place,
+    observe: Callable[[Batch, dict[str, Tensor]], None] | None = None,
+    limit: int | None = None,
+    title: str = "evaluating",
+) -> Errors:
+    """Sample every window and score it. `observe(batch, {'hypotheses': ..., column: (B, K, F, J, 3)})` sees the poses.
+
+    The windows are dealt to the processes in turn; every process returns the sums over all of them. No network
+    output depends on the truth, and aggregations receive only what they may read.
+    """
+    rows = _slices(windows, sampling)[:limit]
+    aggregations = available(windows.has_camera)
+    names = tuple(aggregations)
+    protocols = ("protocol_1", "protocol_2") if sampling.protocol_2 else ("protocol_1",)
+    sums = {
+        p: torch.zeros(len(windows.clips), sampling.steps, len(names), dtype=torch.float64) for p in protocols
+    }
+    frames = torch.zeros(len(windows.clips), dtype=torch.float64)
+    lifter.eval()
+    start, chunk = time.time(), choose_chunk(lifter, windows, sampling, place)
+    bar = tqdm(rows[place.rank :: place.world], desc=title, leave=False, disable=not place.first, mininterval=1)
+    for part in bar:
+        batch = windows.batch(part, untold=torch.ones(len(part), dtype=torch.bool) if sampling.neutral else None)
+        poses = sample(lifter, windows, batch, sampling, place, chunk)  # (B, K, H, F, J, 3)
+        evidence = evidence_of(batch)
+        columns = {name: a(poses, evidence) for name, a in aggregations.items()}  # each (B, K, F, J, 3)
+        if observe:
+            observe(batch, {"hypotheses": poses, **columns})
+        scored = score(poses, columns, batch, sampling)
+        clip = torch.from_numpy(windows.clip_of[part])
+        mask = batch.mask.double()  # (B, F)
+        frames.index_add_(0, clip, mask.sum(1).cpu())
+        for protocol, errors in scored.items():  # (B, K, columns, F)
+            kept = torch.where(batch.mask[:, None, None], errors.float(), 0).sum(-1)  # MPS has no float64
+            sums[protocol].index_add_(0, clip, 1000 * kept.cpu().double())
+    group = [place.sum(t.to(place.device)).cpu() if place.world > 1 else t for t in (frames, *sums.values())]
+    result = dict(zip(protocols, (t.numpy() for t in group[1:]), strict=True))
+    return Errors(names, result, group[0].numpy(), time.time() - start, chunk)
+
+
+def evidence_of(batch: Batch) -> Evidence:
+    """The batch's evidence, with a dimension for the steps."""
+    intrinsics = batch.intrinsics.unsqueeze(1) if batch.intrinsics is not None else None
+    return Evidence(batch.keypoints_2d.unsqueeze(1), intrinsics, batch.root.unsqueeze(1), batch.positions_3d.unsqueeze(1))
+
+
+@torch.no_grad()
+def sample(
+    lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sampling, place: Place, chunk: int
+) -> Tensor:
+    """All hypotheses of a batch at every step, (B, K, H, F, J, 3), root joint at zero."""
+    keys = [windows.key(row) for row in batch.rows.tolist()]
+    shape = (windows.length, len(windows.skeleton), 3)
+
+    def noise(hypotheses: range):
+        return window_noise(sampling.seed, keys, hypotheses, shape, place.device)
+
+    with autocast(place.device, sampling.amp):
+        poses = lifter.sample(batch, sampling.hypotheses, sampling.steps, noise, sampling.flip, chunk).float()
+    poses[..., windows.skeleton.root, :] = 0
+    return poses
+
+
+def score(poses: Tensor, columns: dict[str, Tensor], batch: Batch, sampling: Sampling) -> dict[str, Tensor]:
+    """Frame errors of each column (B, K, columns, F), metres, by protocol. One Procrustes pass serves all columns."""
+    target = batch.positions_3d[:, None, None]  # (B, 1, 1, F, J, 3)
+    stacked = torch.stack(list(columns.values()), 2)  # (B, K, columns, F, J, 3)
+    names = list(columns)
+    first = mpjpe(stacked, target)
+    if sampling.published:
+        first[:, :, names.index("P_Best")] = _best_of_batch(mpjpe(poses, target))
+    scored = {"protocol_1": first}
+    if sampling.protocol_2:
+        aligned = procrustes_align(torch.cat([stacked, poses], 2), target)
+        ours, hypotheses = aligned.split([len(names), poses.shape[2]], 2)
+        second = mpjpe(ours, target)
+        errors = mpjpe(hypotheses, target)  # (B, K, H, F)
+        if sampling.published:
+            second = _published_second(second, names, columns, poses, hypotheses, target)
+            second[:, :, names.index("P_Best")] = _best_of_batch(errors)
+        else:
+            second[:, :, names.index("P_Best")] = errors.amin(2)
+        scored["protocol_2"] = second
+    return scored
+
+
+def _best_of_batch(errors: Tensor) -> Tensor:
+    """The published P_Best: per step, the one hypothesis that is best over the whole batch. (B, K, H, F) to (B, K, F)."""
+    best = errors.mean((0, 3)).argmin(1)  # (K,)
+    return errors.gather(2, best.view(1, -1, 1, 1).expand(len(errors), -1, 1, errors.shape[3])).squeeze(2)
+
+
+def _published_second(second, names, columns, poses, hypotheses, target):
+    """The published protocol 2 of columns that assemble joints: each hypothesis is aligned first, then picked from."""
+    distances = torch.linalg.vector_norm(hypotheses - target, dim=-1)  # (B, K, H, F, J)
+    for name in ("J_Best", "J_Agg", "J_Agg_fit"):
+        if name not in columns:
+            continue
+        if name == "J_Best":
+            second[:, :, names.index(name)] = distances.amin(2).mean(-1)
+        else:
+            chosen = (poses - columns[name].unsqueeze(2)).abs().sum(-1).argmin(2, keepdim=True)  # (B, K, 1, F, J)
+            second[:, :, names.index(name)] = distances.gather(2, chosen).squeeze(2).mean(-1)
+    return second
+
+
+def _slices(windows: Windows, sampling: Sampling) -> list[Tensor]:
+    """Rows of the windows in batches; under the published protocol a batch stays within a clip."""
+    rows = torch.arange(len(windows))
+    if not sampling.published:
+        return list(rows.split(sampling.windows))
+    out = []
+    for clip in dict.fromkeys(windows.clip_of.tolist()):
+        out += rows[torch.from_numpy(windows.clip_of == clip)].split(sampling.windows)
+    return out
+
+
+def choose_chunk(lifter: DiffusionLifter, windows: Windows, sampling: Sampling, place: Place) -> int:
+    """How many hypotheses to send through the network at a time: the fastest of 1, 2, 4, ... that fits in memory.
+
+    Each size is timed on one step of the first windows; the search stops where a hypothesis gets no cheaper.
+    """
+    if sampling.hypotheses == 1:
+        return 1
+    batch = windows.batch(torch.arange(min(sampling.windows, len(windows))))
+    best, best_time, size = 1, float("inf"), 1
+    while size <= sampling.hypotheses:
+        one_step = Sampling(size, 1, sampling.windows, amp=sampling.amp, flip=sampling.flip)
+        try:
+            sample(lifter, windows, batch, one_step, place, size)  # warm-up: kernels, compilation, allocator
+            _synchronise(place)
+            start = time.perf_counter()
+            sample(lifter, windows, batch, one_step, place, size)
+            _synchronise(place)
+            each = (time.perf_counter() - start) / size
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            break
+        if each > 0.97 * best_time:
+            break
+        best, best_time = size, each
+        size = min(2 * size, sampling.hypotheses) if size < sampling.hypotheses else size + 1
+    return best
+
+
+def _synchronise(place: Place) -> None:
+    if place.device.type == "cuda":
+        torch.cuda.synchronize(place.device)
+
+
+def estimate_seconds(lifter: DiffusionLifter, windows: Windows, sampling: Sampling, place: Place) -> float:
+    """Seconds that an evaluation will take, from one step of one hypothesis of the first windows."""
+    count = min(sampling.windows, len(windows))
+    probe = Sampling(1, 1, count, amp=sampling.amp, flip=sampling.flip)
+    batch = windows.batch(torch.arange(count))
+    sample(lifter, windows, batch, probe, place, 1)
+    _synchronise(place)
+    start = time.perf_counter()
+    sample(lifter, windows, batch, probe, place, 1)
+    _synchronise(place)
+    each = (time.perf_counter() - start) / count
+    return each * len(windows) * sampling.hypotheses * sampling.steps / place.world

@@ -1,0 +1,198 @@
+"""The one table of flags. Spellings of the published scripts work; each flag also has a long name, one line, one default.
+
+A program's defaults come from its preset (`common.presets`), then from `--config`, then from what is typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class Flag:
+    names: tuple[str, ...]
+    help: str
+    default: object = None
+    type: type | None = str  # None: a switch
+    choices: tuple[str, ...] | None = None
+    group: str = "data"
+    dest: str = ""
+
+    @property
+    def destination(self) -> str:
+        longest = next((n for n in self.names if n.startswith("--")), self.names[0])
+        return self.dest or longest.lstrip("-").replace("-", "_")
+
+
+def _flags(group: str, *rows: Flag) -> tuple[Flag, ...]:
+    return tuple(Flag(r.names, r.help, r.default, r.type, r.choices, group, r.dest) for r in rows)
+
+
+FLAGS: tuple[Flag, ...] = (
+    *_flags(
+        "data",
+        Flag(("-d", "--dataset"), "data set: h36m, 3dhp, humaneva15, custom", "h36m"),
+        Flag(("-k", "--keypoints"), "2D source, the NAME in data_2d_*_NAME.npz", "cpn_ft_h36m_dbb"),
+        Flag(("--data-root",), "folder of the data files", "data"),
+        Flag(("-str", "--subjects-train"), "training subjects, separated by commas", "S1,S5,S6,S7,S8"),
+        Flag(("-ste", "--subjects-test"), "test subjects, separated by commas", "S9,S11"),
+        Flag(("-a", "--actions"), "actions to use, separated by commas; * is all", "*"),
+        Flag(("-f", "-frame", "--number-of-frames"), "frames of a window", 243, int),
+        Flag(("-s", "--stride"), "frames from one training window to the next (default: the window)", None, int),
+        Flag(("--subset",), "share of the training clips to use", 1.0, float),
+        Flag(("--downsample",), "use every n-th frame", 1, int),
+        Flag(("-no-da", "--no-data-augmentation"), "train without mirrored copies", False, None),
+    ),
+    *_flags(
+        "model",
+        Flag(("--model",), "denoiser; the names are in the README", "mixste"),
+        Flag(("-cs", "--channels"), "width of the network", 512, int),
+        Flag(("-dep", "--depth"), "pairs of spatial and temporal blocks", 8, int),
+        Flag(("--variant",), "what network and sampler compute", "default", str, ("default", "published")),
+    ),
+    *_flags(
+        "diffusion",
+        Flag(("-timestep", "--timesteps"), "steps of the noise schedule", 1000, int),
+        Flag(("-scale", "--scale"), "scale of the signal before noise is added", 1.0, float),
+        Flag(("-num_proposals", "--hypotheses"), "hypotheses H in evaluation", 1, int),
+        Flag(("-sampling_timesteps", "--sampling-timesteps", "--sampling_timesteps"), "DDIM steps K", 1, int),
+    ),
+    *_flags(
+        "training",
+        Flag(("-c", "--checkpoint"), "folder for checkpoints and results", "checkpoint/model"),
+        Flag(("-r", "--resume"), "continue from this file of the checkpoint folder", ""),
+        Flag(("-e", "--epochs"), "epochs", 100, int),
+        Flag(("-b", "--batch-size"), "frames a training step (at least one window); windows in evaluation", 1024, int),
+        Flag(("-lr", "--learning-rate"), "learning rate of AdamW", 6e-5, float),
+        Flag(("-lrd", "--lr-decay"), "factor on the learning rate after each epoch", 0.993, float),
+        Flag(("-cf", "--checkpoint-frequency"), "keep epoch_N.bin every so many epochs", 20, int),
+        Flag(("--select",), "best epoch by: held-out training clips, none, test set", "held", str, ("held", "last", "test")),
+        Flag(("--seed",), "seed of weights, order and noise", 1, int),
+        Flag(("--export-training-curves",), "draw the loss curves into the checkpoint folder", False, None),
+        Flag(("--debug",), "two steps an epoch and two batches an evaluation: is everything in place?", False, None),
+    ),
+    *_flags(
+        "evaluation",
+        Flag(("--evaluate",), "evaluate this file of the checkpoint folder", ""),
+        Flag(("--p2",), "also protocol 2, after Procrustes alignment", False, None),
+        Flag(("--by-subject",), "also a table for each test subject", False, None),
+        Flag(("--no-eval",), "train without the evaluation at the end", False, None),
+        Flag(("--protocol",), "how data are cut, weighted and scored", "default", str, ("default", "published")),
+        Flag(("--as-published",), "--protocol published, --select test and --variant published together", False, None),
+    ),
+    *_flags(
+        "pictures",
+        Flag(("--render",), "draw one clip's reconstruction as a video", False, None),
+        Flag(("--viz-subject",), "subject to draw", ""),
+        Flag(("--viz-action",), "action to draw, with its take", ""),
+        Flag(("--viz-camera",), "number of the camera", 0, int),
+        Flag(("--viz-video",), "input video to show beside it", ""),
+        Flag(("--viz-output",), "file to write: .mp4 or .gif (default: render.mp4 in the checkpoint folder)", ""),
+        Flag(("--viz-export",), "also write the poses (T, J, 3) as .npy", ""),
+        Flag(("--viz-skip",), "frames to leave out at the start", 0, int),
+        Flag(("--viz-limit",), "frames to draw at most; -1 is all", -1, int),
+        Flag(("--viz-downsample",), "draw every n-th frame", 1, int),
+        Flag(("--viz-size",), "height of a panel, inches", 5, int),
+        Flag(("--viz-bitrate",), "video bit rate, kbit/s", 3000, int),
+        Flag(("--viz-no-ground-truth",), "leave the true pose out", False, None),
+    ),
+    *_flags(
+        "devices",
+        Flag(("-gpu", "--gpu"), "GPUs, as 0 or 0,1; -1 is the CPU; mps", "0"),
+        Flag(("--amp",), "bf16 autocast", False, None),
+        Flag(("--compile",), "compile the network with torch.compile", False, None),
+        Flag(("-l", "--log"), "folder of TensorBoard logs", "log/default"),
+        Flag(("--nolog",), "no TensorBoard log", False, None),
+        Flag(("--demo",), "synthetic data, a small model, results in checkpoint/demo: no data needed", False, None),
+        Flag(("--config",), "file of settings (JSON); what is typed wins", ""),
+    ),
+)
+
+# Flags of published scripts that did nothing there, or do nothing here: accepted with a notice. True: takes a value.
+ACCEPTED: dict[str, tuple[bool, str]] = {
+    "-mloss": (True, "the best epoch starts from the first one"),
+    "--min_loss": (True, "the best epoch starts from the first one"),
+    "--save_lmin": (True, "no checkpoint is chosen by a target error"),
+    "--save_lmax": (True, "no checkpoint is chosen by a target error"),
+    "--save_emin": (True, "no checkpoint is chosen by a target error"),
+    "--save_lmin_gt": (True, "no checkpoint is chosen by a target error"),
+    "--save_lmax_gt": (True, "no checkpoint is chosen by a target error"),
+    "--coverlr": (False, "a resumed run keeps its learning rate"),
+    "-drop": (True, "the published networks have no dropout"),
+    "--dropout": (True, "the published networks have no dropout"),
+    "-sun": (True, "there is no semi-supervised training"),
+    "--subjects-unlabeled": (True, "there is no semi-supervised training"),
+    "-lambda_": (True, "the published program never read it"),
+    "-in-chans": (True, "the input is always 2D"),
+    "--workers": (True, "windows are gathered on the device"),
+    "--warmup": (True, "the published program never read it"),
+    "--dense": (False, "the published program never read it"),
+    "--disable-optimizations": (False, "the published program never read it"),
+    "--linear-projection": (False, "the published program never read it"),
+    "--no-bone-length": (False, "the published program never read it"),
+    "--no-proj": (False, "the published program never read it"),
+    "--compare": (False, "the published program never read it"),
+    "-test-time-augmentation": (True, "the mirrored body is always averaged in"),
+    "--test-time-augmentation": (True, "the mirrored body is always averaged in"),
+}
+
+
+class _Notice(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        namespace.notices = [*getattr(namespace, "notices", []), f"{option_string}: {ACCEPTED[option_string][1]}"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise UserError(message)
+
+
+def make_parser(description: str | None, defaults: Mapping[str, object], typed_only: bool = False) -> _Parser:
+    """The parser of a program; `defaults` override the table's. `typed_only` leaves out what is not typed."""
+    parser = _Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    groups = {}
+    for flag in FLAGS:
+        group = groups.setdefault(flag.group, parser.add_argument_group(flag.group))
+        default = argparse.SUPPRESS if typed_only else defaults.get(flag.destination, flag.default)
+        if flag.type is None:
+            group.add_argument(*flag.names, dest=flag.destination, help=flag.help, action="store_true", default=default)
+        else:
+            shown = "" if default in (None, "", argparse.SUPPRESS) else f" (default: {default})"
+            group.add_argument(
+                *flag.names,
+                dest=flag.destination,
+                help=flag.help + shown,
+                type=flag.type,
+                choices=flag.choices,
+                default=default,
+                metavar=None if flag.choices else flag.type.__name__.upper(),
+            )
+    for name, (takes_value, _) in ACCEPTED.items():
+        nargs = {"nargs": "?"} if takes_value else {"nargs": 0}
+        parser.add_argument(name, help=argparse.SUPPRESS, action=_Notice, dest="notices", default=argparse.SUPPRESS, **nargs)
+    return parser
+
+
+def parse(
+    argv: Sequence[str], description: str | None, defaults: Mapping[str, object], config=None
+) -> argparse.Namespace:
+    """Flags of a command line as a namespace; `typed` holds what was typed, `notices` what to say about it.
+
+    config(path) reads a settings file into flag values, which stand between the preset and what is typed.
+    """
+    typed = vars(make_parser(description, {}, typed_only=True).parse_args(argv))
+    notices = typed.pop("notices", [])
+    settings = dict(defaults)
+    if typed.get("config"):
+        settings |= config(typed["config"])
+    known = {flag.destination for flag in FLAGS}
+    for name in settings:
+        if name not in known:
+            raise UserError(f"unknown setting {name}")
+    options = make_parser(description, settings).parse_args(argv)
+    options.typed, options.notices, options.config_values = typed, notices, settings
+    return options

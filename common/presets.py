@@ -1,0 +1,25 @@
+"""Presets: dictionaries of flag defaults. A script is a preset; so are `--demo` and a `--config` file."""
+
+from __future__ import annotations
+
+PRESETS: dict[str, dict[str, object]] = {
+    "h36m": {"checkpoint": "checkpoint/model_h36m"},
+    "h36m_gt": {"checkpoint": "checkpoint/model_h36m_gt", "keypoints": "gt", "epochs": 120},
+}
+
+# What `--demo` changes: small enough for a CPU, the same program.
+DEMO: dict[str, object] = {
+    "data_root": "data/demo",
+    "checkpoint": "checkpoint/demo",
+    "number_of_frames": 9,
+    "channels": 64,
+    "depth": 3,
+    "batch_size": 576,
+    "epochs": 12,
+    "learning_rate": 1e-3,
+    "lr_decay": 0.85,
+    "hypotheses": 5,
+    "sampling_timesteps": 5,
+    "p2": True,
+    "nolog": True,
+}

@@ -1,0 +1,165 @@
+"""Evaluate a checkpoint and write its report."""
+
+from __future__ import annotations
+
+import copy
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from common.datasets import dataset, load_clips
+from common.datasets.clips import Clip
+from common.datasets.windows import Windows
+from common.engine import checkpoint, report
+from common.engine.devices import Place
+from common.engine.evaluate import EVALUATION_WINDOWS, Errors, Sampling, estimate_seconds, evaluate
+from common.engine.log import say
+from common.lifter import DiffusionLifter
+from common.metrics import mpjpe, p_mpjpe
+from common.models.blocks import choose_attention
+from common.programs.cards import check_card
+
+
+def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: list[Clip] | None = None) -> dict:
+    """Score a checkpoint on the test clips: tables on screen, text log, report.json. Returns the report."""
+    notice = say if place.first else (lambda line: None)
+    content = checkpoint.load(path)
+    card = content["card"]
+    check_card(card, options)
+    clips = load_clips(options, "test", notice) if clips is None else clips
+    if card["keypoints"] and card["keypoints"] != options.keypoints:
+        notice(f"Warning: the checkpoint was trained on 2D from {card['keypoints']}, not {options.keypoints}.")
+
+    lifter = checkpoint.make_lifter(card, content["weights"]).to(place.device).eval()
+    choose_attention(lifter, place.device, card["frames"], card["joints"])
+    flop = flop_per_window(lifter, card)
+    if options.compile:
+        lifter.denoiser.compile()
+    published = options.protocol == "published"
+    windows = Windows(clips, dataset(options).skeleton, card["frames"], None, place.device, published)
+    sampling = _sampling(options)
+    _announce(lifter, windows, sampling, place, notice)
+    errors = evaluate(lifter, windows, sampling, place, limit=2 if options.debug else None)
+
+    columns = list(errors.columns)
+    results = report.summarise(errors, clips)
+    means = mean_pose_errors(card, clips, dataset(options).skeleton.root) if card.get("mean_pose") else None
+    out = {
+        "card": {k: v for k, v in card.items() if k != "mean_pose"},
+        "checkpoint": {"file": path.name, "sha256": checkpoint.file_hash(path)},
+        "synthetic": bool(card.get("synthetic")),
+        "protocol": options.protocol,
+        "as_published": getattr(options, "published_settings", []),
+        "dataset": options.dataset,
+        "keypoints": options.keypoints,
+        "labels": dataset(options).labels,
+        "subjects": options.subjects_test,
+        "actions": options.actions,
+        "hypotheses": sampling.hypotheses,
+        "steps": sampling.steps,
+        "seed": options.seed,
+        "frames": int(errors.frames.sum()),
+        "cost": _cost(lifter, windows, sampling, errors, flop, place),
+        "columns": report.column_facts(errors.columns),
+        "mean_pose": means,
+        "results": results,
+        "clips": report.clip_errors(errors, clips),
+    }
+    if published:
+        out["notes"] = [f"P_Best is chosen per batch of -b {sampling.windows} windows"]
+    if options.by_subject:
+        of = {s: np.array([clip.subject == s for clip in clips]) for s in dict.fromkeys(c.subject for c in clips)}
+        out["subjects_results"] = {s: report.summarise(errors, clips, rows) for s, rows in of.items()}
+    if place.first:
+        _write(options, out, columns)
+    return out
+
+
+def _sampling(options: Namespace) -> Sampling:
+    typed = options.typed.get("batch_size") if options.evaluate else None
+    return Sampling(
+        hypotheses=options.hypotheses,
+        steps=options.sampling_timesteps,
+        windows=typed or EVALUATION_WINDOWS,
+        seed=options.seed,
+        protocol_2=options.p2,
+        published=options.protocol == "published",
+        amp=options.amp,
+    )
+
+
+def _announce(lifter, windows: Windows, sampling: Sampling, place: Place, notice) -> None:
+    """Say what an evaluation that takes long will cost, before it starts."""
+    seconds = estimate_seconds(lifter, windows, sampling, place)
+    if seconds > 1800:
+        notice(
+            f"This evaluation will take about {seconds / 3600:.1f} hours here: {len(windows):,} windows x "
+            f"{sampling.hypotheses} hypotheses x {sampling.steps} steps. Fewer of either take proportionally less."
+        )
+
+
+def flop_per_window(lifter: DiffusionLifter, card: dict) -> int:
+    """FLOP (two a multiply-add) of one network call on one window with one hypothesis, counted without computing."""
+    denoiser = copy.deepcopy(lifter.denoiser).to("meta")
+    for module in denoiser.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # the same products, in a form that is counted on every device
+    shape = (card["frames"], card["joints"])
+    keypoints, x_t = torch.empty(1, *shape, 2, device="meta"), torch.empty(1, 1, *shape, 3, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        denoiser(keypoints, x_t, torch.zeros(1, dtype=torch.long, device="meta"))
+    return counter.get_total_flops()
+
+
+def _cost(lifter, windows: Windows, sampling: Sampling, errors: Errors, flop: int, place: Place) -> dict:
+    return {
+        "parameters": sum(p.numel() for p in lifter.parameters()),
+        "flop_per_forward": flop,
+        "flop_per_window": flop * 2 * sampling.hypotheses * sampling.steps,
+        "windows": len(windows),
+        "seconds": round(errors.seconds, 2),
+        "device": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else str(place.device),
+        "processes": place.world,
+        "hypotheses_at_a_time": errors.chunk,
+    }
+
+
+def mean_pose_errors(card: dict, clips: list[Clip], root: int) -> dict:
+    """The error of answering every frame with the training mean, mm, averaged as the results are."""
+    mean = torch.tensor(card["mean_pose"], dtype=torch.float32)
+    totals: dict[str, np.ndarray] = {}
+    for clip in clips:
+        poses = torch.from_numpy(clip.positions_3d[clip.valid])
+        poses = poses - poses[:, root : root + 1]
+        sums = [float(f(mean.expand_as(poses), poses).sum()) for f in (mpjpe, p_mpjpe)]
+        row = np.array([*sums, len(poses)])
+        totals[clip.action_name] = totals.get(clip.action_name, 0) + row
+    table = np.array(list(totals.values()))  # (actions, 3)
+    action_wise = 1000 * (table[:, :2] / table[:, 2:].clip(1)).mean(0)
+    frame_wise = 1000 * table[:, :2].sum(0) / max(table[:, 2].sum(), 1)
+    protocols = ("protocol_1", "protocol_2")
+    return {p: {"action_wise": float(action_wise[i]), "frame_wise": float(frame_wise[i])} for i, p in enumerate(protocols)}
+
+
+def _write(options: Namespace, out: dict, columns: list[str]) -> None:
+    folder = Path(options.checkpoint)
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"{'SYNTHETIC ' if out['synthetic'] else ''}{options.dataset}, H={out['hypotheses']}, K={out['steps']}"
+    print(report.table(out["results"], columns, title, out["mean_pose"]))
+    log = report.published_log(out["results"], columns)
+    for subject, results in out.get("subjects_results", {}).items():
+        print(report.table(results, columns, f"{title}, subject {subject}"))
+        log += f"----subject {subject}----\n" + report.published_log(results, columns)
+    name = f"{dataset(options).name}_test_log_H{out['hypotheses']}_K{out['steps']}.txt"
+    with (folder / name).open("a", encoding="utf-8") as stream:
+        stream.write(("SYNTHETIC\n" if out["synthetic"] else "") + log)
+    report.write(folder / "report.json", out)
+    cost = out["cost"]
+    say(
+        f"{cost['parameters']:,} parameters, {cost['flop_per_window'] / 1e9:.4g} GFLOP a window, {cost['seconds']:.0f} s, "
+        f"seed {out['seed']}, checkpoint {out['checkpoint']['sha256']}, 2D {out['keypoints']}; "
+        f"written: {folder / 'report.json'}, {folder / name}"
+    )

@@ -1,0 +1,143 @@
+"""Train a lifter, keep its checkpoints, and evaluate the chosen one."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.datasets import dataset, hold_out, load_clips
+from common.datasets.clips import Clip
+from common.datasets.windows import Windows
+from common.engine import checkpoint
+from common.engine.devices import Place
+from common.engine.evaluate import Sampling, evaluate
+from common.engine.log import Board, say, write_training_log
+from common.engine.train import Recipe, Trainer
+from common.errors import UserError
+from common.lifter import DiffusionLifter
+from common.models.blocks import choose_attention
+from common.programs.cards import check_card, new_card
+from common.programs.evaluate import evaluate_checkpoint
+
+BEST = "best_epoch_1_1.bin"
+
+
+def train(options: Namespace, place: Place) -> dict | None:
+    """Train as the flags say; returns the final evaluation's report, or None with --no-eval."""
+    notice = say if place.first else (lambda line: None)
+    folder = Path(options.checkpoint)
+    clips = load_clips(options, "train", notice)
+    test = None if options.no_eval and options.select != "test" else load_clips(options, "test", notice)
+    training, judged = _split(clips, test, options.select, notice)
+    lifter, card, content = _start(options, training, folder)
+    lifter.to(place.device)
+    choose_attention(lifter, place.device, card["frames"], card["joints"])
+    if options.compile:
+        lifter.denoiser.compile()
+
+    stride = options.stride or card["frames"]
+    skeleton = dataset(options).skeleton
+    windows = Windows(training, skeleton, card["frames"], stride, place.device)
+    published = options.protocol == "published"
+    judge = Windows(judged, skeleton, card["frames"], None, place.device, published) if judged else None
+    trainer = Trainer(lifter, windows, _recipe(options, card), place)
+    if content:
+        trainer.restore(content)
+    if place.first:
+        folder.mkdir(parents=True, exist_ok=True)
+        parameters = sum(p.numel() for p in lifter.parameters())
+        notice(f"{card['model']}: {parameters:,} parameters; {len(windows):,} windows of {card['frames']} frames")
+    _epochs(options, place, folder, trainer, card, judge)
+    if options.no_eval:
+        return None
+    place.wait()
+    return evaluate_checkpoint(options, place, checkpoint.find(folder, BEST), test)
+
+
+def _split(clips: list[Clip], test: list[Clip] | None, select: str, notice) -> tuple[list[Clip], list[Clip]]:
+    """(clips to train on, clips that choose the best epoch)."""
+    if select == "test":
+        notice("--select test: the best epoch is chosen on the test set, as published; its error is optimistic.")
+        return clips, test
+    if select == "last":
+        return clips, []
+    training, held = hold_out(clips)
+    if not held:
+        notice("Only one take to train on: none is held out, and the last epoch counts as the best.")
+    return training, held
+
+
+def _start(options: Namespace, clips: list[Clip], folder: Path) -> tuple[DiffusionLifter, dict, dict | None]:
+    """A fresh lifter, or the one of --resume with its training state."""
+    if not options.resume:
+        card = new_card(options, clips)
+        torch.manual_seed(options.seed)
+        return checkpoint.make_lifter(card), card, None
+    path = checkpoint.find(folder, options.resume)
+    content = checkpoint.load(path)
+    if "optimizer" not in content or "history" not in content:
+        raise UserError(f"{path}: no training state in this file; it can be evaluated but not resumed")
+    check_card(content["card"], options)
+    if options.epochs <= len(content["history"]):
+        raise UserError(f"{path}: has {len(content['history'])} epochs already; ask for more with -e")
+    return checkpoint.make_lifter(content["card"], content["weights"]), content["card"], content
+
+
+def _recipe(options: Namespace, card: dict) -> Recipe:
+    published = options.protocol == "published"
+    return Recipe(
+        epochs=options.epochs,
+        windows=max(1, options.batch_size // card["frames"]),
+        learning_rate=options.learning_rate,
+        lr_decay=options.lr_decay,
+        augment=not options.no_data_augmentation,
+        squared=published,
+        neutral=0.0 if published else 0.15,
+        seed=options.seed,
+        amp=options.amp,
+        steps=2 if options.debug else None,
+    )
+
+
+def _epochs(
+    options: Namespace, place: Place, folder: Path, trainer: Trainer, card: dict, judge: Windows | None
+) -> None:
+    board = Board(options.log, place.first and not options.nolog)
+    sampling = Sampling(windows=64, seed=options.seed, published=options.protocol == "published", amp=options.amp)
+
+    def validate() -> float | None:
+        if judge is None:
+            return None
+        errors = evaluate(trainer.lifter, judge, sampling, place, limit=2 if options.debug else None, title="held out")
+        everything = errors.mean("protocol_1", np.ones(len(judge.clips), bool))
+        return float(everything[0, errors.columns.index("P_Agg")])
+
+    while trainer.epoch < options.epochs:
+        row = trainer.run_epoch(validate)
+        best = min((r["valid_mm"] for r in trainer.history[:-1] if r["valid_mm"] is not None), default=None)
+        if place.first:
+            card["epoch"] = row["epoch"]
+            weights = {key: value.detach().cpu() for key, value in trainer.lifter.denoiser.state_dict().items()}
+            content = {"card": card, "weights": weights, **trainer.state()}
+            if row["valid_mm"] is None or best is None or row["valid_mm"] < best:
+                checkpoint.save(folder / BEST, content)
+            if row["epoch"] % options.checkpoint_frequency == 0:
+                checkpoint.save(folder / f"epoch_{row['epoch']}.bin", content)
+            checkpoint.save(folder / "last.bin", content)
+            write_training_log(folder, trainer.history)
+            board.epoch(row)
+            _tell(row, options)
+        place.wait()
+    board.close()
+    if place.first and options.export_training_curves:
+        from common.viz.curves import training_curves
+
+        training_curves(folder / "loss_3d.png", trainer.history)
+
+
+def _tell(row: dict, options: Namespace) -> None:
+    valid = "" if row["valid_mm"] is None else f", held out {row['valid_mm']:.1f} mm"
+    say(f"epoch {row['epoch']}/{options.epochs}: training {row['train_mm']:.1f} mm{valid}, {row['minutes']:.2f} min")
