@@ -87,7 +87,26 @@ STEREO_17 = _skeleton(
     "Hip",
 )
 
-SKELETONS = {s.name: s for s in (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17, STEREO_17)}
+# AlphaPose's layout: COCO's 17 joints, then head top, neck, hip and the feet.
+HALPE_26 = _skeleton(
+    "halpe_26",
+    "Nose<Neck LEye<Nose REye<Nose LEar<LEye REar<REye LShoulder<Neck RShoulder<Neck LElbow<LShoulder "
+    "RElbow<RShoulder LWrist<LElbow RWrist<RElbow LHip<Hip RHip<Hip LKnee<LHip RKnee<RHip LAnkle<LKnee RAnkle<RKnee "
+    "Head<Nose Neck<Hip Hip< LBigToe<LAnkle RBigToe<RAnkle LSmallToe<LAnkle RSmallToe<RAnkle LHeel<LAnkle "
+    "RHeel<RAnkle",
+    "Hip",
+)
+
+# OpenPose's layout.
+BODY_25 = _skeleton(
+    "body_25",
+    "Nose<Neck Neck<Hip RShoulder<Neck RElbow<RShoulder RWrist<RElbow LShoulder<Neck LElbow<LShoulder LWrist<LElbow "
+    "Hip< RHip<Hip RKnee<RHip RAnkle<RKnee LHip<Hip LKnee<LHip LAnkle<LKnee REye<Nose LEye<Nose REar<REye LEar<LEye "
+    "LBigToe<LAnkle LSmallToe<LAnkle LHeel<LAnkle RBigToe<RAnkle RSmallToe<RAnkle RHeel<RAnkle",
+    "Hip",
+)
+
+SKELETONS = {s.name: s for s in (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17, STEREO_17, HALPE_26, BODY_25)}
 
 # The 17 of Human3.6M's 32 recorded joints that move and are used, in the order of H36M_17.
 H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
