@@ -138,8 +138,9 @@ def triangulate(
     """Linear triangulation (Hartley and Zisserman, 12.2) in float64.
 
     points (..., V, J, 2), one row a view; projections (..., V, 3, 4); weights (..., V, J), confidence of each view.
-    unit_rows scales each equation to unit length; without it the equations stand as they are (the published two-view
-    code), which weighs views by depth and differs by millimetres on noisy points. Returns (..., J, 3) in the frame that the projections map from.
+    unit_rows scales each equation to unit length; without it they stand as they are (the published two-view code),
+    which weighs views by depth and differs by millimetres on noisy points.
+    Returns (..., J, 3) in the frame that the projections map from.
     """
     points, projections = points.double(), projections.double()
     rows = points.unsqueeze(-1) * projections[..., None, 2:3, :] - projections[..., None, :2, :]  # (..., V, J, 2, 4)
