@@ -24,6 +24,12 @@ def cosine_schedule(timesteps: int = 1000) -> Tensor:
     return _abar_of_curve(torch.cos((s + 0.008) / 1.008 * math.pi / 2) ** 2)
 
 
+def logcosine_schedule(timesteps: int = 1000) -> Tensor:
+    """abar_t (T,), float64: the cosine curve over times 10^-2 to 1, evenly spaced in the logarithm (Diff3DHPE)."""
+    s = torch.logspace(-2, 0, timesteps + 1, dtype=torch.float64)
+    return _abar_of_curve(torch.cos((s + 0.008) / 1.008 * math.pi / 2) ** 2)
+
+
 def linear_schedule(timesteps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Tensor:
     """abar_t (T,), float64 (Ho et al. 2020)."""
     return torch.cumprod(1 - torch.linspace(first, last, timesteps, dtype=torch.float64), 0)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from common.errors import UserError
-from common.models import mixste
+from common.lifter import Diffusion, d3dp_diffusion
+from common.models import diff3dhpe, diff3dhpe_diffusion, mixste
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,17 @@ class Model:
     # Published parameters that nothing reads (regular expressions); any other unknown name is an error.
     leftovers: tuple[str, ...] = ()
     rename: Callable[[str], str] = lambda name: name
+    # Settings of its diffusion (from flags, stored in the card) to the values that the lifter takes.
+    diffusion: Callable[..., Diffusion] = d3dp_diffusion
+    # Flags, by destination, that build() takes beside the sizes; for published sizes the checkpoint answers.
+    options: tuple[str, ...] = ()
+    # Flags, by destination, that diffusion() takes.
+    diffusion_options: tuple[str, ...] = ("timesteps", "scale")
 
 
 REGISTRY: dict[str, Model] = {
+    "diff3dhpe": Model(diff3dhpe.Diff3DHPE, diff3dhpe.published_sizes, **diff3dhpe_diffusion.ROW),
+    "diff3dhpe_s2f": Model(diff3dhpe.Diff3DHPECentre, diff3dhpe.published_sizes_centre, **diff3dhpe_diffusion.ROW),
     "mixste": Model(mixste.MixSTE, mixste.published_sizes),
 }
 
