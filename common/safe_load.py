@@ -179,3 +179,53 @@ def load_torch(path: str | Path) -> dict:
         raise _refused(path, error) from None
     except (RuntimeError, EOFError, zipfile.BadZipFile, AttributeError, TypeError, KeyError, ValueError) as error:
         raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from None
+
+
+class _Record:
+    """An object of a TorchScript class: its attributes, without its methods."""
+
+    def __setstate__(self, state):
+        self.fields = state
+
+
+def load_torchscript(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of a TorchScript archive by their dotted names. Its programs are neither compiled nor run.
+
+    Raises UserError for a damaged file and for one that asks for any other class.
+    """
+    path = Path(path)
+    dtypes = {("torch", f"{d}Storage"): getattr(torch, d.lower()) for d in ("Float", "Half", "Double", "Long", "Int")}
+    dtypes |= {("torch", "BFloat16Storage"): torch.bfloat16, ("torch", "BoolStorage"): torch.bool}
+
+    def rebuild(storage, offset, size, stride, *unused):
+        return storage.as_strided(size, stride, offset).clone()
+
+    plain = {("torch.jit._pickle", f"build_{kind}list"): list for kind in ("int", "tensor", "double", "bool")}
+    plain[("torch.jit._pickle", "restore_type_tag")] = lambda value, tag: value
+    allowed = dtypes | plain | {("torch._utils", "_rebuild_tensor_v2"): rebuild, ("collections", "OrderedDict"): dict}
+
+    class Restricted(_unpickler(allowed)):
+        def find_class(self, module, name):
+            return _Record if module.startswith("__torch__") else super().find_class(module, name)
+
+        def persistent_load(self, key):
+            _, dtype, name, _, count = key
+            return torch.frombuffer(bytearray(archive.read(f"{root}/data/{name}")), dtype=dtype, count=count)
+
+    def tensors(record, prefix=""):
+        for name, value in record.fields.items():
+            if isinstance(value, torch.Tensor):
+                yield prefix + name, value
+            elif isinstance(value, _Record) and isinstance(getattr(value, "fields", None), dict):
+                yield from tensors(value, f"{prefix}{name}.")
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+            root = member.removesuffix("/data.pkl")
+            with archive.open(member) as stream:
+                return dict(tensors(Restricted(stream).load()))
+    except pickle.UnpicklingError as error:
+        raise _refused(path, error) from None
+    except (zipfile.BadZipFile, StopIteration, AttributeError, TypeError, KeyError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a readable TorchScript archive ({error})") from None

@@ -17,7 +17,7 @@ class MixSTE(nn.Module):
 
     def __init__(self, frames=243, joints=17, channels=512, depth=8, heads=8, drop_path=0.1):
         super().__init__()
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = torch.linspace(0, drop_path, depth, device="cpu").tolist()
         self.Spatial_patch_to_embedding = nn.Linear(2 + 3, channels)
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, joints, channels))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, channels))

@@ -1,0 +1,81 @@
+"""FinePOSE: MixSTE with text in its time code and a cross-attention to text after the first stage (Xu et al. 2024)."""
+
+from __future__ import annotations
+
+import re
+
+from torch import Tensor
+
+from common.models.mixste import MixSTE
+from common.models.prompts import H36M_ACTIONS, LAYOUTS, published_prompts
+from common.models.text import TextAttention, TextConditioned
+
+
+class FinePOSE(TextConditioned, MixSTE):
+    """x_0 = FinePOSE(x_2d, x_t, t, condition(batch)). See MixSTE for shapes and TextConditioned for the text."""
+
+    layouts = {"mpi_inf_3dhp_17": "finepose_3dhp"}  # by skeleton; the rest read the next one
+    layout_with_actions = "finepose_h36m"
+
+    def __init__(
+        self,
+        frames=243,
+        joints=17,
+        channels=512,
+        depth=8,
+        heads=8,
+        drop_path=0.1,
+        skeleton="h36m_17",
+        text="clip",
+        actions=(),
+        learn_prompts=False,
+        text_width=512,
+        text_hidden=None,
+    ):
+        super().__init__(frames, joints, channels, depth, heads, drop_path)
+        layout = self.layouts.get(skeleton, self.layout_with_actions)
+        self.build_text(channels, text, actions, layout, learn_prompts, text_width, text_hidden)
+        self.temporal_cross_attn = TextAttention(channels)
+
+    def time_code(self, t: Tensor, condition) -> Tensor:
+        return self.time_mlp(t) + condition.e[condition.index]  # (B, C)
+
+    def after_first_spatial(self, x: Tensor, code: Tensor, condition) -> Tensor:
+        return x + self.temporal_cross_attn(x, code, condition)
+
+
+LEFTOVERS = (r"clip_text\.", r"ctx_")  # frozen CLIP; context rows that are empty
+
+
+def text_sizes(shapes: dict[str, tuple]) -> dict | None:
+    """Constructor keywords of a published FinePOSE or GraphDiffu; None if the names are another network's."""
+    if "temporal_cross_attn.query.weight" not in shapes or "vel_spatial_blocks.0.norm1.weight" in shapes:
+        return None
+    channels, inputs = shapes["Spatial_patch_to_embedding.weight"]
+    told = "ctx_verb" in shapes
+    return {
+        "frames": shapes["Temporal_pos_embed"][1],
+        "joints": shapes["Spatial_pos_embed"][1],
+        "channels": channels,
+        "depth": 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("TTEblocks.")),
+        "skeleton": "h36m_17" if told else "mpi_inf_3dhp_17",
+        "text": "clip",
+        "actions": list(H36M_ACTIONS) if told else [],
+        "text_width": shapes["ctx_head"][1],
+        "text_hidden": shapes["textTransEncoder.layers.0.linear1.weight"][0],
+    }
+
+
+def published_sizes(shapes: dict[str, tuple]) -> dict | None:
+    return None if any("gat" in name for name in shapes) else text_sizes(shapes)
+
+
+def derive(state: dict[str, Tensor], sizes: dict, cls: type[FinePOSE] = FinePOSE) -> dict[str, Tensor]:
+    """The prompt buffers of a published file, by its own context rows and CLIP weights before these are dropped."""
+    layout = LAYOUTS[cls.layouts.get(sizes["skeleton"], cls.layout_with_actions)]
+    return published_prompts(state, layout, sizes["actions"])
+
+
+def rename(name: str) -> str:
+    """torch_geometric before 2.5 called a layer's matrix lin_src (and stored it twice)."""
+    return re.sub(r"\.lin_src\.", ".lin.", name)
