@@ -1,16 +1,23 @@
-"""Grap2Eq: attention over joints and frames beside a stream of velocities, fused after every stage.
+"""Grap2Eq: attention over joints and frames beside a stream of velocities, fused after every stage; text on request.
 
-grap2eq 2.3 to 2.7. The network without text; `grap2eq_text.py` adds it.
+grap2eq 2.3 to 2.7. The fusion reads adjacent channels and the affinity over frames is unscaled, in both variants; what
+`variant` changes stands in the classes.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from common.models.graph_conv import GraphBlock, joint_graph, temporal_graph
 from common.models.blocks import LayerNorm6
+from common.models.graph_conv import GraphBlock, joint_graph, temporal_graph
 from common.models.mixste import MixSTE
+from common.models.prompts import CONTEXT, H36M_ACTIONS, LAYOUTS, published_prompts
+from common.models.text import TextAttention, TextCondition, TextConditioned
+
+HUMANEVA_ACTIONS = ("Box", "Gestures", "Jog", "ThrowCatch", "Walking")
 
 
 def velocity(x: Tensor) -> Tensor:
@@ -67,7 +74,7 @@ class Grap2EqLite(MixSTE):
         if single_pass:
             self.Spatial_patch_to_embedding = nn.Linear(2, channels)
             del self.time_mlp
-        rates = torch.linspace(0, drop_path, depth).tolist()
+        rates = torch.linspace(0, drop_path, depth, device="cpu").tolist()
         self.vel_spatial_blocks = nn.ModuleList(GraphBlock(channels, rate, affinity=False) for rate in rates)
         self.vel_temporal_blocks = nn.ModuleList(GraphBlock(channels, rate, affinity=True) for rate in rates)
         self.spatial_vel_fuse = nn.ModuleList(VelocityFusion() for _ in rates)
@@ -108,3 +115,133 @@ class Grap2EqLite(MixSTE):
             x, v = self.temporal_vel_fuse[i](x, v)
         y = self.head(x)  # (B, H, F, J, 3)
         return y if x_t is None else y.expand(x_t.shape)
+
+
+class PublishedPairing(TextAttention):
+    """The published training step's cross-attention: texts of a mixed batch stand beside other windows' poses.
+
+    Row r of the poses (windows x hypotheses x joints) meets text r mod B (grap2eq 2.6). Parameters are TextAttention's.
+    """
+
+    def forward(self, x: Tensor, code: Tensor | None, condition: TextCondition) -> Tensor:
+        if not self.training:  # published evaluations run one action at a time: nothing is mixed up
+            return super().forward(x, code, condition)
+        rows = x.transpose(2, 3)  # (B, H, J, F, C)
+        each = rows[0, :, :, 0, 0].numel()
+        text = torch.arange(len(x) * each, device=x.device) % len(x)
+        tiled = replace(condition, index=condition.index[text])
+        code = None if code is None else code.repeat_interleave(each, 0)
+        return super().forward(rows.flatten(0, 2), code, tiled).view(rows.shape).transpose(2, 3)
+
+
+class Grap2Eq(TextConditioned, Grap2EqLite):
+    """x_0 = Grap2Eq(x_2d, x_t, t, condition(batch)): the text enters the time code and, after the first stage, x.
+
+    `variant` 'published', beside the graph: tokens attend across the windows of a training step, not to each other
+    (alone in evaluation, as one action at a time comes to); texts are paired as `PublishedPairing` says; the vector e
+    is read at the end of the action's own word, where no action is seen, instead of at the prompt's last position.
+    """
+
+    def __init__(
+        self,
+        *sizes,
+        channels=512,
+        skeleton="h36m_17",
+        variant="default",
+        single_pass=False,
+        text="clip",
+        actions=(),
+        learn_prompts=False,
+        text_width=512,
+        text_hidden=None,
+        **named,
+    ):
+        super().__init__(
+            *sizes, channels=channels, skeleton=skeleton, variant=variant, single_pass=single_pass, **named
+        )
+        attention = "per_token" if self.published else "sequence"
+        layout = _layout(skeleton)
+        self.build_text(channels, text, actions, layout, learn_prompts, text_width, text_hidden, attention)
+        pairing = PublishedPairing if self.published else TextAttention
+        self.prompt_learning = pairing(channels, stylized=not single_pass)
+
+    def load_prompts(self, prompts=None, clip_weights=None) -> None:
+        super().load_prompts(prompts, clip_weights)
+        self._read_last_position()
+
+    def attach_tower(self, clip_weights=None, tower: nn.Module | None = None) -> None:
+        super().attach_tower(clip_weights, tower)
+        self._read_last_position()
+
+    def _read_last_position(self) -> None:
+        # CLIP is causal: only the end of the prompt has seen the action.
+        if self.text == "clip" and not self.published:
+            self.prompt_positions.fill_(CONTEXT - 1)
+
+    def encode_text(self, rows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.training:  # each row alone, whatever else is in the batch
+            counts = torch.eye(len(rows), device=rows.device)
+        return super().encode_text(rows, counts)
+
+    def time_code(self, t: Tensor | None, condition) -> Tensor:
+        e, code = condition.e[condition.index], super().time_code(t, condition)  # (B, C)
+        return e if code is None else e + code
+
+    def after_first_spatial(self, x: Tensor, code: Tensor, condition) -> Tensor:
+        return x + self.prompt_learning(x, code, condition)
+
+
+def _layout(skeleton: str) -> str:
+    """The prompt layout: MPI-INF-3DHP has no action labels."""
+    return "finepose_3dhp" if skeleton == "mpi_inf_3dhp_17" else "finepose_h36m"
+
+
+# Frozen CLIP, and what the published 3DHP network without text builds and never uses. The context rows are read by
+# `derive`, and they are parameters where there is text.
+LEFTOVERS = (r"clip_text\.",)
+LITE_LEFTOVERS = (r"prompt_learning\.", r"textTransEncoder\.", r"text_ln\.", r"text_proj\.")
+
+
+def published_sizes_lite(shapes: dict[str, tuple]) -> dict | None:
+    """Constructor keywords of a published network without text; None if the names are another network's."""
+    return None if "ctx_subject" in shapes else _sizes(shapes, no_actions="prompt_learning.query.weight" in shapes)
+
+
+def published_sizes(shapes: dict[str, tuple]) -> dict | None:
+    """Constructor keywords of a published network with text; None if the names are another network's."""
+    sizes = _sizes(shapes, no_actions="ctx_verb" not in shapes) if "ctx_subject" in shapes else None
+    if sizes is None:
+        return None
+    actions = {"h36m_17": H36M_ACTIONS, "humaneva_15": HUMANEVA_ACTIONS}.get(sizes["skeleton"], ())
+    return sizes | {
+        "text": "clip",
+        "actions": list(actions),
+        "text_width": shapes["ctx_head"][1],
+        "text_hidden": shapes["textTransEncoder.layers.0.linear1.weight"][0],
+    }
+
+
+def _sizes(shapes: dict[str, tuple], no_actions: bool) -> dict | None:
+    if "vel_spatial_blocks.0.attn.U.weight" not in shapes:
+        return None
+    channels, inputs = shapes["Spatial_patch_to_embedding.weight"]
+    joints, single_pass = shapes["Spatial_pos_embed"][1], inputs == 2
+    skeleton = "humaneva_15" if joints == 15 else "mpi_inf_3dhp_17" if no_actions else "h36m_17"
+    # The file does not say how the graph over frames was shaped: these are the published programs' defaults.
+    alpha, beta = (0.25, 1.0) if joints == 15 and not single_pass else (0.125, 5.0)
+    return {
+        "frames": shapes["Temporal_pos_embed"][1],
+        "joints": joints,
+        "channels": channels,
+        "depth": 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("TTEblocks.")),
+        "skeleton": skeleton,
+        "variant": "published",
+        "single_pass": single_pass,
+        "tem_alpha": alpha,
+        "tem_beta": beta,
+    }
+
+
+def derive(state: dict[str, Tensor], sizes: dict) -> dict[str, Tensor]:
+    """The prompt buffers of a published file, by its own context rows and CLIP weights before these are dropped."""
+    return published_prompts(state, LAYOUTS[_layout(sizes["skeleton"])], sizes["actions"])

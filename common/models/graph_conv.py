@@ -24,7 +24,7 @@ _FORGOTTEN_SINGLE_PASS = _FORGOTTEN | {"humaneva_15": {("Pelvis", "Thorax"), ("T
 
 def skeleton_links(skeleton: Skeleton) -> Tensor:
     """(J, J) float64: 1 where two joints share a bone, both ways, no self-links."""
-    links = torch.zeros(len(skeleton), len(skeleton), dtype=torch.float64)
+    links = torch.zeros(len(skeleton), len(skeleton), dtype=torch.float64, device="cpu")
     for child, parent in skeleton.edges:
         links[child, parent] = links[parent, child] = 1
     return links
@@ -38,7 +38,8 @@ def _normalise(matrix: Tensor) -> Tensor:
 
 def spatial_graph(skeleton: Skeleton) -> Tensor:
     """(J, J): links and self-links, normalised symmetrically (Kipf and Welling 2017, eq. 2)."""
-    return _normalise(skeleton_links(skeleton) + torch.eye(len(skeleton), dtype=torch.float64)).float()
+    links = skeleton_links(skeleton)
+    return _normalise(links + torch.diag(torch.ones_like(links[0]))).float()
 
 
 def raw_published_graph(skeleton: Skeleton, single_pass: bool = False) -> Tensor:
@@ -59,7 +60,7 @@ def published_graph(skeleton: Skeleton, single_pass: bool = False) -> Tensor:
 
 def raw_temporal_graph(frames: int, alpha: float, beta: float) -> Tensor:
     """(F, F) float64: a logistic decay with the distance in frames, half at `beta`, of slope `alpha`."""
-    t = torch.arange(frames, dtype=torch.float64)
+    t = torch.arange(frames, dtype=torch.float64, device="cpu")
     return torch.sigmoid(-alpha * ((t[:, None] - t).abs() - beta))
 
 
