@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 import types
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ _NUMPY = {
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy._core.multiarray", "scalar"): _scalar,
     ("_codecs", "encode"): _latin1,
-    ("collections", "OrderedDict"): dict,
+    ("collections", "OrderedDict"): OrderedDict,
 }
 _RANDOM = {
     (module, name): Inert

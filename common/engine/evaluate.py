@@ -86,8 +86,8 @@ def evaluate(
             observe(batch, {"hypotheses": poses, **columns})
         scored = score(poses, columns, batch, sampling)
         clip = torch.from_numpy(windows.clip_of[part])
-        mask = batch.mask.double()  # (B, F)
-        frames.index_add_(0, clip, mask.sum(1).cpu())
+        mask = batch.mask.sum(1).cpu().double()  # (B,)
+        frames.index_add_(0, clip, mask)
         for protocol, errors in scored.items():  # (B, K, columns, F)
             kept = torch.where(batch.mask[:, None, None], errors.float(), 0).sum(-1)  # MPS has no float64
             sums[protocol].index_add_(0, clip, 1000 * kept.cpu().double())
