@@ -31,6 +31,18 @@ def published_test_starts(frames: int, length: int) -> list[int]:
     return starts
 
 
+def published_chunk_starts(frames: int, length: int, stride: int) -> list[int]:
+    """Published Grap2Eq's training windows: all inside the clip, the last one dropped, none where frames <= length.
+
+    The tail of every clip and all short clips are never trained on (grap2eq 4.1).
+    """
+    if frames <= length:
+        return []
+    count = -(-frames // stride)
+    overhang = (count * stride - frames) // 2
+    return sorted({min(max(k * stride - overhang, 0), frames - length) for k in range(count + 1)})[:-1]
+
+
 @dataclass(frozen=True)
 class Batch:
     """B windows on the device. Poses root-relative, camera frame, metres; keypoints in screen units."""

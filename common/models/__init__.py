@@ -9,7 +9,7 @@ from torch import nn
 
 from common.errors import UserError
 from common.lifter import Diffusion, d3dp_diffusion
-from common.models import diff3dhpe, diff3dhpe_diffusion, mixste
+from common.models import diff3dhpe, diff3dhpe_diffusion, grap2eq, grap2eq_published, mixste
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Model:
 REGISTRY: dict[str, Model] = {
     "diff3dhpe": Model(diff3dhpe.Diff3DHPE, diff3dhpe.published_sizes, **diff3dhpe_diffusion.ROW),
     "diff3dhpe_s2f": Model(diff3dhpe.Diff3DHPECentre, diff3dhpe.published_sizes_centre, **diff3dhpe_diffusion.ROW),
+    "grap2eq": Model(grap2eq.Grap2Eq, grap2eq_published.published_sizes, **grap2eq_published.ROW),
+    "grap2eq_lite": Model(grap2eq.Grap2EqLite, grap2eq_published.published_sizes_lite, **grap2eq_published.ROW_LITE),
     "mixste": Model(mixste.MixSTE, mixste.published_sizes),
 }
 

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from common.models.blocks import LayerNorm6
 from common.models.graph_conv import GraphBlock, joint_graph, temporal_graph
 from common.models.mixste import MixSTE
-from common.models.prompts import CONTEXT, H36M_ACTIONS, LAYOUTS, published_prompts
+from common.models.prompts import CONTEXT
 from common.models.text import TextAttention, TextCondition, TextConditioned
-
-HUMANEVA_ACTIONS = ("Box", "Gestures", "Jog", "ThrowCatch", "Walking")
 
 
 def velocity(x: Tensor) -> Tensor:
@@ -160,7 +158,7 @@ class Grap2Eq(TextConditioned, Grap2EqLite):
             *sizes, channels=channels, skeleton=skeleton, variant=variant, single_pass=single_pass, **named
         )
         attention = "per_token" if self.published else "sequence"
-        layout = _layout(skeleton)
+        layout = prompt_layout(skeleton)
         self.build_text(channels, text, actions, layout, learn_prompts, text_width, text_hidden, attention)
         pairing = PublishedPairing if self.published else TextAttention
         self.prompt_learning = pairing(channels, stylized=not single_pass)
@@ -191,57 +189,6 @@ class Grap2Eq(TextConditioned, Grap2EqLite):
         return x + self.prompt_learning(x, code, condition)
 
 
-def _layout(skeleton: str) -> str:
+def prompt_layout(skeleton: str) -> str:
     """The prompt layout: MPI-INF-3DHP has no action labels."""
     return "finepose_3dhp" if skeleton == "mpi_inf_3dhp_17" else "finepose_h36m"
-
-
-# Frozen CLIP, and what the published 3DHP network without text builds and never uses. The context rows are read by
-# `derive`, and they are parameters where there is text.
-LEFTOVERS = (r"clip_text\.",)
-LITE_LEFTOVERS = (r"prompt_learning\.", r"textTransEncoder\.", r"text_ln\.", r"text_proj\.")
-
-
-def published_sizes_lite(shapes: dict[str, tuple]) -> dict | None:
-    """Constructor keywords of a published network without text; None if the names are another network's."""
-    return None if "ctx_subject" in shapes else _sizes(shapes, no_actions="prompt_learning.query.weight" in shapes)
-
-
-def published_sizes(shapes: dict[str, tuple]) -> dict | None:
-    """Constructor keywords of a published network with text; None if the names are another network's."""
-    sizes = _sizes(shapes, no_actions="ctx_verb" not in shapes) if "ctx_subject" in shapes else None
-    if sizes is None:
-        return None
-    actions = {"h36m_17": H36M_ACTIONS, "humaneva_15": HUMANEVA_ACTIONS}.get(sizes["skeleton"], ())
-    return sizes | {
-        "text": "clip",
-        "actions": list(actions),
-        "text_width": shapes["ctx_head"][1],
-        "text_hidden": shapes["textTransEncoder.layers.0.linear1.weight"][0],
-    }
-
-
-def _sizes(shapes: dict[str, tuple], no_actions: bool) -> dict | None:
-    if "vel_spatial_blocks.0.attn.U.weight" not in shapes:
-        return None
-    channels, inputs = shapes["Spatial_patch_to_embedding.weight"]
-    joints, single_pass = shapes["Spatial_pos_embed"][1], inputs == 2
-    skeleton = "humaneva_15" if joints == 15 else "mpi_inf_3dhp_17" if no_actions else "h36m_17"
-    # The file does not say how the graph over frames was shaped: these are the published programs' defaults.
-    alpha, beta = (0.25, 1.0) if joints == 15 and not single_pass else (0.125, 5.0)
-    return {
-        "frames": shapes["Temporal_pos_embed"][1],
-        "joints": joints,
-        "channels": channels,
-        "depth": 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("TTEblocks.")),
-        "skeleton": skeleton,
-        "variant": "published",
-        "single_pass": single_pass,
-        "tem_alpha": alpha,
-        "tem_beta": beta,
-    }
-
-
-def derive(state: dict[str, Tensor], sizes: dict) -> dict[str, Tensor]:
-    """The prompt buffers of a published file, by its own context rows and CLIP weights before these are dropped."""
-    return published_prompts(state, LAYOUTS[_layout(sizes["skeleton"])], sizes["actions"])
