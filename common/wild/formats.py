@@ -1,0 +1,230 @@
+"""The detectors' formats, each parsed into lists of people a frame. `keypoints.read_keypoints` picks the parser."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+
+FORMATS = "AlphaPose, OpenPose, COCO results, MMPose JSON; Detectron2, VideoPose3D custom npz; npy"
+
+
+@dataclass
+class Parsed:
+    """People of every frame as arrays (J, 3), pixels and confidence; what else the file says."""
+
+    frames: list[list[np.ndarray]]
+    ids: list[list[int]] = field(default_factory=list)
+    names: list[str] | None = None  # of the joints
+    hint: str | None = None  # text that may name the layout
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+
+    def __post_init__(self):
+        self.ids = self.ids or [[-1] * len(frame) for frame in self.frames]
+
+
+def read_json(path: Path) -> object:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({error})") from None
+
+
+def triplets(values, scores=None, source: str = "keypoints") -> np.ndarray:
+    """One person's joints (J, 3): from a flat list x, y, c, ..., or from pairs with scores beside them."""
+    try:
+        points = np.asarray(values, np.float32)
+        points = points.reshape(-1, 3) if points.ndim == 1 else points
+        if points.shape[1] == 2:
+            confidence = np.ones(len(points), np.float32) if scores is None else np.asarray(scores, np.float32)
+            points = np.concatenate([points, confidence.reshape(-1, 1)], 1)
+    except (ValueError, TypeError, IndexError):
+        raise UserError(f"{source}: keypoints are no list of x, y, confidence") from None
+    return points[:, :3]
+
+
+def from_json(data: object, path: Path) -> Parsed:
+    """A JSON file of any of the detectors, told apart by its keys."""
+    rows = data if isinstance(data, list) else []
+    first = next((row for row in rows if isinstance(row, dict)), {})
+    try:
+        if isinstance(data, dict) and "instance_info" in data:
+            return mmpose(data["instance_info"], data.get("meta_info") or {}, path)
+        if isinstance(data, dict) and "people" in data:
+            return openpose([data], path)
+        if isinstance(data, dict) and "annotations" in data:
+            return coco(data["annotations"], path, data.get("images", []), data.get("categories", []))
+        if "instances" in first:
+            return mmpose(rows, {}, path)
+        if "people" in first:
+            return openpose(rows, path)
+        if "image_id" in first and "keypoints" in first:
+            return coco(rows, path)
+        if "keypoint_scores" in first:  # MMPose on a single image
+            return mmpose([{"frame_id": 0, "instances": rows}], {}, path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: damaged or unknown keypoint file ({type(error).__name__}: {error})") from None
+    raise UserError(f"{path}: unknown keypoint format; these are read: {FORMATS}")
+
+
+def coco(rows: list[dict], path: Path, images: list[dict] = (), categories: list[dict] = ()) -> Parsed:
+    """COCO results and AlphaPose: one row a person, `image_id` a number or a file name such as '12.jpg'."""
+    rows = [row for row in rows if row.get("keypoints")]
+    names = next((c["keypoints"] for c in categories if c.get("keypoints")), None)
+    of_image = {image["id"]: image.get("file_name", image["id"]) for image in images}
+    keys = [of_image.get(row["image_id"], row["image_id"]) for row in rows]
+    numbers, count = frame_numbers([*keys, *of_image.values()], path)
+    frames, ids = [[] for _ in range(count)], [[] for _ in range(count)]
+    for row, number in zip(rows, numbers, strict=False):
+        frames[number].append(triplets(row["keypoints"], source=str(path)))
+        ids[number].append(_identity(row, "track_id", "idx"))
+    size = (images[0]["width"], images[0]["height"]) if images and "width" in images[0] else None
+    return Parsed(frames, ids, names, "coco", size)
+
+
+def frame_numbers(keys: list, path: Path) -> tuple[list[int], int]:
+    """The frame of each key, and how many frames there are.
+
+    A number, and a name that is only a number ('12.jpg', as AlphaPose counts a video), are the frame; names such as
+    'frame_0001.png' count from the first one. Names without numbers are frames in their sorted order.
+    """
+    texts = [Path(str(key)).stem for key in keys]
+    found = [re.search(r"(\d+)(?!.*\d)", text) for text in texts]
+    if not all(found):
+        order = {text: n for n, text in enumerate(sorted(set(texts)))}
+        return [order[text] for text in texts], len(order)
+    numbers = [int(match.group(1)) for match in found]
+    absolute = all(text == str(number) for text, number in zip(texts, numbers, strict=True))
+    first = 0 if absolute and min(numbers) < 1000 else min(numbers)
+    count = max(numbers) - first + 1
+    if count > 100 * len(set(numbers)) + 1000:
+        raise UserError(f"{path}: image numbers from {min(numbers)} to {max(numbers)} are no frames of one video")
+    return [number - first for number in numbers], count
+
+
+def _identity(row: dict, *names: str) -> int:
+    """An identity where the file gives a single number, else -1 (AlphaPose nests lists in `idx`)."""
+    for name in names:
+        value = row.get(name)
+        while isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return int(value)
+    return -1
+
+
+def openpose(frames: list[dict], path: Path) -> Parsed:
+    """OpenPose's own JSON: one object a frame, `pose_keypoints_2d` of each of `people`."""
+    people, ids = [], []
+    for frame in frames:
+        rows = [row for row in frame["people"] if row.get("pose_keypoints_2d")]
+        people.append([triplets(row["pose_keypoints_2d"], source=str(path)) for row in rows])
+        ids.append([_identity(row, "person_id") for row in rows])
+    return Parsed(people, ids, hint="coco")
+
+
+def openpose_folder(folder: Path) -> Parsed:
+    """A folder of `NAME_000000000012_keypoints.json`, one a frame."""
+    files = sorted(folder.glob("*_keypoints.json"))
+    if not files:
+        raise UserError(f"{folder}: no *_keypoints.json files of OpenPose in this folder")
+    numbers, count = frame_numbers([f.stem.removesuffix("_keypoints") for f in files], folder)
+    frames: list[dict] = [{"people": []} for _ in range(count)]
+    for file, number in zip(files, numbers, strict=True):
+        data = read_json(file)
+        if not isinstance(data, dict) or "people" not in data:
+            raise UserError(f"{file}: not a keypoint file of OpenPose")
+        frames[number] = data
+    return openpose(frames, folder)
+
+
+def mmpose(rows: list[dict], meta: dict, path: Path) -> Parsed:
+    """MMPose and RTMPose: rows of {'frame_id', 'instances': [{'keypoints', 'keypoint_scores', ...}]}."""
+    given = [int(row.get("frame_id", n)) for n, row in enumerate(rows)]
+    first = min(given, default=0)
+    count = max(given, default=-1) - first + 1
+    if count > 100 * len(rows) + 1000:
+        raise UserError(f"{path}: frame numbers from {first} to {max(given)} are no frames of one video")
+    frames, ids = [[] for _ in range(count)], [[] for _ in range(count)]
+    for number, row in zip(given, rows, strict=True):
+        for person in row["instances"]:
+            points = triplets(person["keypoints"], person.get("keypoint_scores"), str(path))
+            frames[number - first].append(points)
+            ids[number - first].append(_identity(person, "track_id", "instance_id"))
+    named = meta.get("keypoint_id2name") or {}
+    names = [named[key] for key in sorted(named, key=int)] or None
+    return Parsed(frames, ids, names, meta.get("dataset_name", "coco"))
+
+
+def from_archive(data: dict, path: Path, clip: str | None) -> Parsed:
+    """Detectron2's output, VideoPose3D's custom layout, or an archive with one array."""
+    try:
+        if "positions_2d" in data:
+            return videopose(data, path, clip)
+        if "keypoints" in data and "boxes" in data:
+            return detectron(data, path)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(f"{path}: damaged keypoint archive ({type(error).__name__}: {error})") from None
+    if len(data) == 1:
+        return from_array(next(iter(data.values())), path)
+    raise UserError(f"{path}: unknown keypoint archive with {', '.join(data)}; these are read: {FORMATS}")
+
+
+def videopose(data: dict, path: Path, clip: str | None) -> Parsed:
+    """VideoPose3D: positions_2d[subject][action] is a list over cameras of (T, J, 2), pixels."""
+    clips = {
+        f"{subject}/{action}/{camera}": np.asarray(array)
+        for subject, actions in data["positions_2d"].items()
+        for action, cameras in actions.items()
+        for camera, array in enumerate(cameras)
+    }
+    chosen = [key for key in clips if clip is None or key == clip or key.startswith(f"{clip}/")]
+    if len(chosen) != 1:
+        some = ", ".join(list(clips)[:6]) + (", ..." if len(clips) > 6 else "")
+        raise UserError(f"{path}: holds {len(clips)} clips; choose one with --clip: {some}")
+    meta = data.get("metadata") or {}
+    parsed = from_array(clips[chosen[0]], path)
+    video = (meta.get("video_metadata") or {}).get(chosen[0].split("/")[0], {})
+    parsed.hint = str(meta.get("layout_name", "")) or parsed.hint
+    parsed.size = (int(video["w"]), int(video["h"])) if "w" in video and "h" in video else None
+    parsed.fps = float(video["fps"]) if "fps" in video else None
+    return parsed
+
+
+def detectron(data: dict, path: Path) -> Parsed:
+    """Detectron and Detectron2 as VideoPose3D stores them: a frame's keypoints are [[], (N, 4, 17)]: x, y, logit, p."""
+    frames = []
+    for boxes, keypoints in zip(data["boxes"], data["keypoints"], strict=True):
+        boxes, keypoints = np.asarray(boxes[1]), np.asarray(keypoints[1])
+        if len(keypoints) == 0:
+            frames.append([])
+            continue
+        order = np.argsort(-boxes[:, 4]) if boxes.ndim == 2 and boxes.shape[1] > 4 else range(len(keypoints))
+        frames.append([keypoints[n][[0, 1, 3]].T.astype(np.float32) for n in order])  # each (17, 3)
+    meta = data.get("metadata") or {}
+    size = (int(meta["w"]), int(meta["h"])) if "w" in meta and "h" in meta else None
+    return Parsed(frames, hint="coco", size=size, fps=float(meta["fps"]) if "fps" in meta else None)
+
+
+def from_array(array: object, path: Path) -> Parsed:
+    """A plain array (T, J, 2 or 3), or (people, T, J, 2 or 3), pixels; the file name may name the layout."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiu" or array.ndim not in (3, 4) or array.shape[-1] not in (2, 3):
+        raise UserError(
+            f"{path}: expected (frames, joints, 2 or 3) or (people, frames, joints, 2 or 3), got {array.shape}"
+        )
+    array = array[None] if array.ndim == 3 else array  # (N, T, J, C)
+    frames, ids = [], []
+    for frame in array.swapaxes(0, 1):  # (N, J, C)
+        seen = [n for n, person in enumerate(frame) if (np.isfinite(person) & (person != 0)).any()]
+        frames.append([triplets(frame[n], source=str(path)) for n in seen])
+        ids.append(seen)
+    return Parsed(frames, ids, hint=path.stem)

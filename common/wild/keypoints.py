@@ -1,0 +1,127 @@
+"""2D keypoints from the files of the common detectors: `read_keypoints(path)` tells the format by its content.
+
+All coordinates are pixels, with a confidence as third channel: 0 means missing. Frames count from 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.safe_load import load_archive, load_array
+from common.skeleton import BODY_25, COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton
+from common.wild import formats
+
+# What a number of joints means where nothing names them. Whole-body layouts begin with the body's joints.
+BY_COUNT = {25: BODY_25, 26: HALPE_26, 133: COCO_17, 136: HALPE_26}
+LAYOUTS = {"coco": COCO_17, "h36m": H36M_17, "halpe": HALPE_26, "body_25": BODY_25, "body25": BODY_25} | SKELETONS
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a 2D detector found.
+
+    frames: one array (N, J, 3) a frame, pixels and confidence, N people; ids: one list of N identities a frame, -1
+    where the file has none; size: image (width, height), fps: where the file says.
+    """
+
+    layout: Skeleton
+    frames: list[np.ndarray]
+    ids: list[np.ndarray]
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+
+    @property
+    def people(self) -> int:
+        """The most people in one frame."""
+        return max((len(f) for f in self.frames), default=0)
+
+
+def read_keypoints(path: Path | str, layout: str | None = None, clip: str | None = None) -> Detections:
+    """Read a keypoint file, or OpenPose's folder of files.
+
+    layout: the joints' layout by name, where the file cannot tell (17 joints are COCO's or Human3.6M's); clip: which
+    video of an archive that holds several. Raises UserError for a missing or unknown file and for a wrong layout.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = formats.openpose_folder(path)
+    elif path.suffix == ".json":
+        found = formats.from_json(formats.read_json(path), path)
+    elif path.suffix == ".npz":
+        found = formats.from_archive(load_archive(path), path, clip)
+    elif path.suffix == ".npy":
+        found = formats.from_array(load_array(path), path)
+    elif path.exists():
+        raise UserError(f"{path}: no keypoint file; these are read: {formats.FORMATS}")
+    else:
+        raise UserError(f"{path}: no such file")
+    people = [person for frame in found.frames for person in frame]
+    if not people:
+        raise UserError(f"{path}: nobody in {len(found.frames)} frames")
+    counts = {len(person) for person in people}
+    if len(counts) > 1:
+        raise UserError(f"{path}: people with different numbers of joints: {', '.join(map(str, sorted(counts)))}")
+    skeleton, order = recognise(counts.pop(), found.names, found.hint, layout, path)
+    frames = [_stack(frame, len(order))[:, order] for frame in found.frames]  # each (N, J, 3)
+    return Detections(skeleton, frames, [np.array(i, int) for i in found.ids], found.size, found.fps)
+
+
+def _stack(frame: Sequence[np.ndarray], joints: int) -> np.ndarray:
+    """People of one frame (N, J, 3), float32; what is not finite counts as missing."""
+    if not len(frame):
+        return np.zeros((0, joints, 3), np.float32)
+    points = np.stack(frame).astype(np.float32)
+    points[~np.isfinite(points).all(-1)] = 0
+    return points
+
+
+def recognise(
+    count: int, names: Sequence[str] | None, hint: str | None, wanted: str | None, source: Path | str
+) -> tuple[Skeleton, list[int]]:
+    """The layout of `count` joints, and the file's index of each of its joints.
+
+    By the joints' names if the file has them (in any order), else by `wanted`, by the layout that the file names, by
+    its own name, and by the count. Raises UserError where that leaves nothing or does not fit.
+    """
+    if wanted is not None and wanted.lower() not in LAYOUTS:
+        raise UserError(f"--layout {wanted}: unknown; there are {', '.join(LAYOUTS)}")
+    if names and wanted is None:
+        plain = [_plain(name) for name in names]
+        for skeleton in (HALPE_26, BODY_25, H36M_17, COCO_17, *SKELETONS.values()):  # the richest that fits
+            joints = [_plain(joint) for joint in skeleton.joints]
+            if len(plain) >= len(joints) and set(joints) <= set(plain):
+                return skeleton, [plain.index(joint) for joint in joints]
+
+    def fits(skeleton: Skeleton) -> bool:
+        return count == len(skeleton) or BY_COUNT.get(count) is skeleton
+
+    if wanted is not None:
+        skeleton = LAYOUTS[wanted.lower()]
+        if not fits(skeleton):
+            raise UserError(f"{source}: {count} joints, but --layout {wanted} has {len(skeleton)}")
+    else:
+        hinted = [s for name, s in LAYOUTS.items() if hint and name in hint.lower() and fits(s)]
+        skeleton = hinted[-1] if hinted else BY_COUNT.get(count)  # full names stand last and win over short ones
+    if skeleton is None and count == 17:
+        raise UserError(f"{source}: 17 joints may be COCO's or Human3.6M's; say --layout coco or --layout h36m")
+    if skeleton is None:
+        raise UserError(f"{source}: {count} joints fit no known layout; there are {', '.join(SKELETONS)}")
+    return skeleton, list(range(len(skeleton)))
+
+
+_SYNONYMS = {"ankle": "foot", "headtop": "head", "pelvis": "hip", "midhip": "hip", "root": "hip"}
+
+
+def _plain(name: str) -> str:
+    """'left_shoulder', 'LShoulder' and 'l-shoulder' are one joint: 'l shoulder'."""
+    words = re.sub(r"([a-z])([A-Z])", r"\1 \2", re.sub(r"^([LR])([A-Z])", r"\1 \2", name))
+    words = re.sub(r"[^a-z]+", " ", words.lower()).split()
+    side = next((w[0] for w in words if w in ("l", "r", "left", "right")), "")
+    rest = "".join(w for w in words if w not in ("l", "r", "left", "right"))
+    return f"{side} {_SYNONYMS.get(rest, rest)}".strip()

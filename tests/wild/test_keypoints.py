@@ -1,0 +1,198 @@
+"""Every input format holds the same people; each must be read back as them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from common.errors import UserError
+from common.skeleton import BODY_25, COCO_17, H36M_17, HALPE_26, joint_map
+from common.wild.keypoints import read_keypoints, recognise
+
+RNG = np.random.default_rng(0)
+T = 6
+
+
+def person(joints):
+    points = RNG.uniform(10, 500, (T, joints, 3)).astype(np.float32)
+    points[..., 2] = RNG.uniform(0.5, 1, (T, joints))
+    return points
+
+
+def write_json(path, data):
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+def check(found, people, layout):
+    assert found.layout is layout
+    assert len(found.frames) == T
+    for t, frame in enumerate(found.frames):
+        np.testing.assert_allclose(frame, np.stack([p[t] for p in people])[:, : len(layout)], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("joints", "layout"), [(17, COCO_17), (26, HALPE_26), (136, HALPE_26)])
+def test_alphapose(tmp_path, joints, layout):
+    people = [person(joints), person(joints)]
+    rows = [
+        {"image_id": f"{t}.jpg", "category_id": 1, "keypoints": p[t].ravel().tolist(), "score": 2.5, "idx": [[n]]}
+        for t in range(T)
+        for n, p in enumerate(people)
+    ]
+    found = read_keypoints(write_json(tmp_path / "alphapose-results.json", rows))
+    check(found, people, layout)
+    assert [i.tolist() for i in found.ids] == [[0, 1]] * T
+
+
+def test_alphapose_keeps_empty_frames(tmp_path):
+    p = person(17)
+    rows = [{"image_id": f"{t}.jpg", "keypoints": p[t].ravel().tolist()} for t in (2, 5)]
+    found = read_keypoints(write_json(tmp_path / "a.json", rows))
+    assert [len(f) for f in found.frames] == [0, 0, 1, 0, 0, 1]
+
+
+def test_openpose_folder_and_file(tmp_path):
+    people = [person(25), person(25)]
+    frames = [
+        {"version": 1.3, "people": [{"person_id": [-1], "pose_keypoints_2d": p[t].ravel().tolist()} for p in people]}
+        for t in range(T)
+    ]
+    folder = tmp_path / "json"
+    folder.mkdir()
+    for t, frame in enumerate(frames):
+        write_json(folder / f"video_{t:012d}_keypoints.json", frame)
+    check(read_keypoints(folder), people, BODY_25)
+    check(read_keypoints(write_json(tmp_path / "all.json", frames)), people, BODY_25)
+    assert len(read_keypoints(folder / "video_000000000003_keypoints.json").frames) == 1
+
+
+def test_coco_results_and_annotations(tmp_path):
+    p = person(17)
+    rows = [{"image_id": 40000 + t, "category_id": 1, "keypoints": p[t].ravel().tolist()} for t in range(T)]
+    check(read_keypoints(write_json(tmp_path / "results.json", rows)), [p], COCO_17)
+    images = [{"id": 40000 + t, "file_name": f"frame_{t + 1:04d}.png", "width": 640, "height": 480} for t in range(T)]
+    found = read_keypoints(write_json(tmp_path / "ann.json", {"annotations": rows, "images": images}))
+    check(found, [p], COCO_17)
+    assert found.size == (640, 480)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_mmpose(tmp_path, wrapped):
+    people = [person(17), person(17)]
+    rows = [
+        {
+            "frame_id": t + 1,
+            "instances": [
+                {"keypoints": p[t, :, :2].tolist(), "keypoint_scores": p[t, :, 2].tolist(), "bbox": [[0, 0, 1, 1]]}
+                for p in people
+            ],
+        }
+        for t in range(T)
+    ]
+    data = {"meta_info": {"dataset_name": "coco"}, "instance_info": rows} if wrapped else rows
+    check(read_keypoints(write_json(tmp_path / "rtm.json", data)), people, COCO_17)
+
+
+def test_names_win_over_count_and_order(tmp_path):
+    p = person(17)
+    names = ["root", "right_hip", "right_knee", "right_foot", "left_hip", "left_knee", "left_foot", "spine", "thorax"]
+    names += ["nose", "head", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow"]
+    names += ["right_wrist"]
+    shuffled = RNG.permutation(17)
+    meta = {"dataset_name": "mine", "keypoint_id2name": {str(n): names[j] for n, j in enumerate(shuffled)}}
+    rows = [
+        {"frame_id": t, "instances": [{"keypoints": p[t, shuffled, :2].tolist(), "keypoint_scores": [1.0] * 17}]}
+        for t in range(T)
+    ]
+    found = read_keypoints(write_json(tmp_path / "mm.json", {"meta_info": meta, "instance_info": rows}))
+    assert found.layout is H36M_17
+    np.testing.assert_allclose(np.stack(found.frames)[:, 0, :, :2], p[..., :2], rtol=1e-5)
+
+
+def test_detectron2(tmp_path):
+    people = [person(17), person(17)]
+    keypoints, boxes = np.empty((T, 2), object), np.empty((T, 2), object)
+    for t in range(T):
+        rows = [[p[t, :, 0], p[t, :, 1], p[t, :, 2] * 9, p[t, :, 2]] for p in people]
+        stacked = np.array(rows)  # (2, 4, 17): x, y, logit, probability
+        keypoints[t, 0], keypoints[t, 1] = [], stacked
+        boxes[t, 0], boxes[t, 1] = [], np.array([[0, 0, 9, 9, 0.9], [0, 0, 9, 9, 0.8]], np.float32)
+    keypoints[3, 1], boxes[3, 1] = [], []
+    path = tmp_path / "video.mp4.npz"
+    np.savez_compressed(path, boxes=boxes, segments=None, keypoints=keypoints, metadata={"w": 1280, "h": 720})
+    found = read_keypoints(path)
+    assert (found.layout, found.size, len(found.frames[3])) == (COCO_17, (1280, 720), 0)
+    np.testing.assert_allclose(found.frames[1], np.stack([p[1] for p in people]), rtol=1e-5)
+
+
+def test_videopose3d_custom(tmp_path):
+    a, b = person(17), person(17)
+    meta = {
+        "layout_name": "coco",
+        "num_joints": 17,
+        "keypoints_symmetry": [[1], [2]],
+        "video_metadata": {"b.mp4": {"w": 100, "h": 50, "fps": 25}},
+    }
+    path = tmp_path / "data_2d_custom_mine.npz"
+    positions = {"a.mp4": {"custom": [a[..., :2]]}, "b.mp4": {"custom": [b[..., :2]]}}
+    np.savez_compressed(path, positions_2d=positions, metadata=meta)
+    with pytest.raises(UserError, match="holds 2 clips.*a.mp4/custom/0"):
+        read_keypoints(path)
+    found = read_keypoints(path, clip="b.mp4")
+    assert (found.layout, found.size, found.fps) == (COCO_17, (100, 50), 25.0)
+    np.testing.assert_allclose(np.stack(found.frames)[:, 0, :, :2], b[..., :2], rtol=1e-6)
+
+
+def test_plain_array(tmp_path):
+    people = np.stack([person(17), person(17)])
+    np.save(tmp_path / "dance_coco.npy", people)
+    check(read_keypoints(tmp_path / "dance_coco.npy"), people, COCO_17)
+    np.save(tmp_path / "dance.npy", people[0, ..., :2])
+    with pytest.raises(UserError, match="--layout"):
+        read_keypoints(tmp_path / "dance.npy")
+    assert read_keypoints(tmp_path / "dance.npy", layout="h36m").layout is H36M_17
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.json", "{", "not a readable JSON"),
+        ("a.json", '{"x": 1}', "unknown keypoint format"),
+        ("a.json", '[{"image_id": "0.jpg", "keypoints": [1, 2]}]', "x, y, confidence"),
+        ("a.json", '[{"frame_id": 0, "instances": [{}]}]', "damaged or unknown"),
+        ("a.json", '[{"frame_id": 0, "instances": []}]', "nobody"),
+        ("a.json", '[{"image_id": "0.jpg", "keypoints": [1, 2, 1, 4, 5, 1]}]', "2 joints fit no known layout"),
+        ("a.txt", "", "no keypoint file"),
+        ("a.npz", "", "not a readable .npz"),
+    ],
+)
+def test_bad_files_say_so_in_one_line(tmp_path, name, text, line):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=line) as caught:
+        read_keypoints(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_wrong_layout(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_keypoints(tmp_path / "none.json")
+    with pytest.raises(UserError, match="--layout halpe has 26"):
+        recognise(17, None, None, "halpe", "file")
+    with pytest.raises(UserError, match="unknown; there are"):
+        recognise(17, None, None, "smpl", "file")
+
+
+def test_published_maps():
+    """The formulas of MotionBERT's table, written out by hand."""
+    halpe = RNG.normal(size=(26, 2)).astype(np.float32)
+    h36m = joint_map(HALPE_26, H36M_17) @ halpe
+    np.testing.assert_allclose(h36m[[0, 8, 9, 10]], halpe[[19, 18, 0, 17]], rtol=1e-6)
+    np.testing.assert_allclose(h36m[7], (halpe[18] + halpe[19]) / 2, rtol=1e-6)
+    limbs = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]
+    np.testing.assert_allclose(h36m[limbs], halpe[[12, 14, 16, 11, 13, 15, 5, 7, 9, 6, 8, 10]], rtol=1e-6)
+    body = RNG.normal(size=(25, 2)).astype(np.float32)
+    h36m = joint_map(BODY_25, H36M_17) @ body
+    np.testing.assert_allclose(h36m[[0, 8, 9]], body[[8, 1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(h36m[10], (body[15] + body[16]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(h36m[limbs], body[[9, 10, 11, 12, 13, 14, 5, 6, 7, 2, 3, 4]], rtol=1e-6)
