@@ -109,6 +109,7 @@ def import_published(state: dict[str, Tensor], source: str = "checkpoint") -> tu
         if sizes is None:
             continue
         weights = {model.rename(key): value for key, value in bare.items()}
+        weights |= model.derive(weights, sizes)
         with torch.device("meta"):
             wanted = {key: tuple(v.shape) for key, v in build(name, **sizes).state_dict().items()}
         _match(weights, wanted, model.leftovers, f"{source} ({name})")

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from common.errors import UserError
 from common.lifter import Diffusion, d3dp_diffusion
-from common.models import diff3dhpe, diff3dhpe_diffusion, grap2eq, grap2eq_published, mixste
+from common.models import (
+    diff3dhpe,
+    diff3dhpe_diffusion,
+    finepose,
+    grap2eq,
+    grap2eq_published,
+    graphdiffu,
+    ktpformer,
+    mixste,
+)
 
 
 @dataclass(frozen=True)
@@ -24,9 +33,12 @@ class Model:
     build: Callable[..., nn.Module]
     published_sizes: Callable[[dict[str, tuple]], dict | None] = lambda shapes: None
     variants: bool = False
+    centre_only: bool = False  # the network answers for the window's centre frame
     # Published parameters that nothing reads (regular expressions); any other unknown name is an error.
     leftovers: tuple[str, ...] = ()
     rename: Callable[[str], str] = lambda name: name
+    # Buffers of ours, computed from a published file's tensors (renamed) and sizes before its leftovers are dropped.
+    derive: Callable[[dict[str, Tensor], dict], dict[str, Tensor]] = lambda state, sizes: {}
     # Settings of its diffusion (from flags, stored in the card) to the values that the lifter takes.
     diffusion: Callable[..., Diffusion] = d3dp_diffusion
     # Flags, by destination, that build() takes beside the sizes; for published sizes the checkpoint answers.
@@ -37,9 +49,14 @@ class Model:
 
 REGISTRY: dict[str, Model] = {
     "diff3dhpe": Model(diff3dhpe.Diff3DHPE, diff3dhpe.published_sizes, **diff3dhpe_diffusion.ROW),
-    "diff3dhpe_s2f": Model(diff3dhpe.Diff3DHPECentre, diff3dhpe.published_sizes_centre, **diff3dhpe_diffusion.ROW),
+    "diff3dhpe_s2f": Model(
+        diff3dhpe.Diff3DHPECentre, diff3dhpe.published_sizes_centre, centre_only=True, **diff3dhpe_diffusion.ROW
+    ),
     "grap2eq": Model(grap2eq.Grap2Eq, grap2eq_published.published_sizes, **grap2eq_published.ROW),
     "grap2eq_lite": Model(grap2eq.Grap2EqLite, grap2eq_published.published_sizes_lite, **grap2eq_published.ROW_LITE),
+    "finepose": Model(finepose.FinePOSE, finepose.published_sizes, **finepose.ROW),
+    "graphdiffu": Model(graphdiffu.GraphDiffu, graphdiffu.published_sizes, **graphdiffu.ROW),
+    "ktpformer": Model(ktpformer.KTPFormer, ktpformer.published_sizes, variants=True, options=("skeleton", "variant")),
     "mixste": Model(mixste.MixSTE, mixste.published_sizes),
 }
 

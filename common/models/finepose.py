@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from torch import Tensor
 
 from common.models.mixste import MixSTE
@@ -44,9 +42,6 @@ class FinePOSE(TextConditioned, MixSTE):
         return x + self.temporal_cross_attn(x, code, condition)
 
 
-LEFTOVERS = (r"clip_text\.", r"ctx_")  # frozen CLIP; context rows that are empty
-
-
 def text_sizes(shapes: dict[str, tuple]) -> dict | None:
     """Constructor keywords of a published FinePOSE or GraphDiffu; None if the names are another network's."""
     if "temporal_cross_attn.query.weight" not in shapes or "vel_spatial_blocks.0.norm1.weight" in shapes:
@@ -76,6 +71,6 @@ def derive(state: dict[str, Tensor], sizes: dict, cls: type[FinePOSE] = FinePOSE
     return published_prompts(state, layout, sizes["actions"])
 
 
-def rename(name: str) -> str:
-    """torch_geometric before 2.5 called a layer's matrix lin_src (and stored it twice)."""
-    return re.sub(r"\.lin_src\.", ".lin.", name)
+LEFTOVERS = (r"clip_text\.", r"ctx_")  # frozen CLIP; context rows that are empty
+OPTIONS = ("skeleton", "text", "actions", "learn_prompts")
+ROW = {"leftovers": LEFTOVERS, "options": OPTIONS, "derive": derive}  # of the registry

@@ -19,8 +19,11 @@ class GraphDiffu(FinePOSE):
     layouts = {"mpi_inf_3dhp_17": "graphdiffu_3dhp"}
     layout_with_actions = "graphdiffu_h36m"
 
-    def __init__(self, *sizes, channels=512, skeleton="h36m_17", variant="default", gat_heads=1, **named):
-        super().__init__(*sizes, channels=channels, skeleton=skeleton, **named)
+    def __init__(
+        self, frames=243, joints=17, channels=512, *, skeleton="h36m_17", variant="default", gat_heads=1, **named
+    ):
+        """`named`: FinePOSE's other arguments."""
+        super().__init__(frames, joints, channels, skeleton=skeleton, **named)
         self.published = variant == "published"
         self.STEblocks[0] = nn.Identity()  # replaced by the graph; the numbers of the others stay
         links = adjacency(skeleton, self.published)
@@ -38,10 +41,6 @@ class GraphDiffu(FinePOSE):
         return residual + self.temporal_cross_attn(x, code, condition)
 
 
-# Beside FinePOSE's: the first block over joints, which is built and never called, and a second copy of a matrix.
-LEFTOVERS = (*finepose.LEFTOVERS, r"STEblocks\.0\.", r"(STEgat|temporal_cross_attn\.gat)\.lin_dst\.weight")
-
-
 def published_sizes(shapes: dict[str, tuple]) -> dict | None:
     sizes = finepose.text_sizes(shapes) if "STEgat.att_src" in shapes else None
     return sizes and sizes | {"variant": "published", "gat_heads": shapes["STEgat.att_src"][1]}
@@ -49,3 +48,17 @@ def published_sizes(shapes: dict[str, tuple]) -> dict | None:
 
 def derive(state: dict[str, Tensor], sizes: dict) -> dict[str, Tensor]:
     return finepose.derive(state, sizes, GraphDiffu)
+
+
+def rename(name: str) -> str:
+    """torch_geometric before 2.5 called a graph layer's matrix lin_src, and stored it again as lin_dst."""
+    return name.replace(".lin_src.", ".lin.")
+
+
+ROW = {  # of the registry; beside FinePOSE's leftovers a block that is built and never called, and lin_dst
+    "leftovers": (*finepose.LEFTOVERS, r"STEblocks\.0\.", r"(STEgat|temporal_cross_attn\.gat)\.lin_dst\.weight"),
+    "options": (*finepose.OPTIONS, "variant"),
+    "variants": True,
+    "rename": rename,
+    "derive": derive,
+}

@@ -120,6 +120,9 @@ def published_prompts(
 ) -> dict[str, Tensor]:
     """The prompt buffers of a published checkpoint, by its own context rows and its own CLIP weights."""
     clip = {name.removeprefix("clip_text."): v for name, v in state.items() if name.startswith("clip_text.")}
+    missing = [f"ctx_{part}" for part in layout.ctx_rows if f"ctx_{part}" not in state]
+    if missing or not clip:
+        raise UserError(f"the published file lacks {', '.join(missing) or 'CLIP'}, which its prompts need")
     tower = TextTower.from_state(clip, heads)
     ids = action_tokens(layout, actions)
     features = prompt_features(tower, layout, {part: state[f"ctx_{part}"] for part in layout.ctx_rows}, ids)

@@ -145,14 +145,12 @@ class TextConditioned:
 
     @torch.no_grad()
     def load_prompts(self, prompts=None, clip_weights=None) -> None:
-        """Give a fresh 'clip' network its features: from a prompt file, the cache, or CLIP. Others need nothing.
-
-        Raises UserError where none can be had.
+        """Make the network ready to train: a fresh 'clip' one gets its features from a prompt file, the cache or CLIP,
+        one that learns its prompts gets CLIP's tower; others need nothing. Raises UserError where none can be had.
         """
-        if self.text != "clip":
-            return
         if self.learn_prompts:
             self.attach_tower(clip_weights)
+        if self.text != "clip" or (self.prompt_positions >= 0).all():
             return
         features, positions = find_prompts(self.layout, self.actions, prompts, clip_weights)
         if features.shape[1:] != self.prompt_features.shape[1:]:
