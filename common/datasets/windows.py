@@ -45,9 +45,12 @@ def published_chunk_starts(frames: int, length: int, stride: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Batch:
-    """B windows on the device. Poses root-relative, camera frame, metres; keypoints in screen units."""
+    """B windows on the device. Poses root-relative, camera frame, metres; keypoints in screen units.
 
-    keypoints_2d: Tensor  # (B, F, J, 2)
+    Networks that answer for the centre frame only have F = 1 in all but keypoints_2d.
+    """
+
+    keypoints_2d: Tensor  # (B, F_in, J, 2), the network's input
     positions_3d: Tensor  # (B, F, J, 3)
     mask: Tensor  # (B, F), False on repeated edge frames and invalid ones
     root: Tensor  # (B, F, 1, 3), absolute
@@ -56,9 +59,18 @@ class Batch:
     action_names: tuple[str, ...]
     rows: Tensor  # (B,), on the CPU: index into the windows
 
+    @property
+    def target_2d(self) -> Tensor:
+        """The keypoints (B, F, J, 2) of the frames that are answered for."""
+        extra = (self.keypoints_2d.shape[1] - self.positions_3d.shape[1]) // 2
+        return self.keypoints_2d[:, extra : extra + self.positions_3d.shape[1]]
+
 
 class Windows:
-    """All windows of a list of clips. `batch(rows)` gathers some of them; nothing is copied to or from the host."""
+    """All windows of a list of clips. `batch(rows)` gathers some of them; nothing is copied to or from the host.
+
+    With `centre_only`, a window is `length` frames of 2D around one frame of 3D, by default one window a frame.
+    """
 
     def __init__(
         self,
@@ -69,27 +81,32 @@ class Windows:
         device: torch.device | str = "cpu",
         published_test: bool = False,
         action_names: Sequence[str] | None = None,
+        centre_only: bool = False,
     ):
         self.clips, self.skeleton, self.length, self.device = list(clips), skeleton, length, torch.device(device)
+        self.output = 1 if centre_only else length  # frames answered for
+        before = (length - self.output) // 2
+        answered = slice(before, before + self.output)
         offsets = np.cumsum([0] + [len(clip) for clip in clips])
         clip_of, start_of, index, mask = [], [], [], []
         for c, clip in enumerate(clips):
             n = len(clip)
             if published_test:
-                starts = published_test_starts(n, length)
+                starts = published_test_starts(n, self.output)
             else:
-                starts = symmetric_starts(n, length, stride or length)
-            for start in starts:
+                starts = symmetric_starts(n, self.output, stride or self.output)
+            for start in (s - before for s in starts):
                 frames = np.arange(start, start + length)
                 inside = (frames >= 0) & (frames < n)
                 frames = frames.clip(0, n - 1)
                 clip_of.append(c)
                 start_of.append(start)
                 index.append(frames + offsets[c])
-                mask.append((inside | published_test) & clip.valid[frames])
+                mask.append(((inside | published_test) & clip.valid[frames])[answered])
         self.clip_of, self.start_of = np.array(clip_of, int), np.array(start_of, int)
-        self.index = torch.from_numpy(np.array(index, np.int64)).to(self.device)  # (W, F)
-        self.mask = torch.from_numpy(np.array(mask, bool)).to(self.device)  # (W, F)
+        self.index = torch.from_numpy(np.array(index, np.int64)).to(self.device)  # (W, F_in)
+        self.mask = torch.from_numpy(np.array(mask, bool)).to(self.device)  # (W, F_out)
+        self.answered = answered
         self._store_frames(clips)
         self.action_names = tuple(action_names or sorted({clip.action_name for clip in clips}))
         lookup = {name: i for i, name in enumerate(self.action_names)}
@@ -128,8 +145,8 @@ class Windows:
         rows = torch.as_tensor(rows, dtype=torch.long)
         on_device = rows.to(self.device)
         frames = self.index[on_device]  # (B, F)
-        keypoints, poses = self.keypoints_2d[frames], self.positions_3d[frames]
-        root = self.root[frames]
+        answered = frames[:, self.answered]
+        keypoints, poses, root = self.keypoints_2d[frames], self.positions_3d[answered], self.root[answered]
         intrinsics = self.intrinsics[on_device] if self.has_camera else None
         if flipped is not None:
             flipped = flipped.to(self.device)[:, None, None, None]

@@ -99,7 +99,7 @@ def evaluate(
 def evidence_of(batch: Batch) -> Evidence:
     """The batch's evidence, with a dimension for the steps."""
     intrinsics = batch.intrinsics.unsqueeze(1) if batch.intrinsics is not None else None
-    return Evidence(batch.keypoints_2d.unsqueeze(1), intrinsics, batch.root.unsqueeze(1), batch.positions_3d.unsqueeze(1))
+    return Evidence(batch.target_2d.unsqueeze(1), intrinsics, batch.root.unsqueeze(1), batch.positions_3d.unsqueeze(1))
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def sample(
 ) -> Tensor:
     """All hypotheses of a batch at every step, (B, K, H, F, J, 3), root joint at zero."""
     keys = [windows.key(row) for row in batch.rows.tolist()]
-    shape = (windows.length, len(windows.skeleton), 3)
+    shape = (windows.output, len(windows.skeleton), 3)
 
     def noise(hypotheses: range):
         return window_noise(sampling.seed, keys, hypotheses, shape, place.device)

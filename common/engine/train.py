@@ -145,4 +145,4 @@ class Trainer:
         return torch.stack([summed.detach().float(), weight * batch.mask.sum().float()])
 
     def _pose_shape(self) -> tuple[int, ...]:
-        return (self.windows.length, len(self.windows.skeleton), 3)
+        return (self.windows.output, len(self.windows.skeleton), 3)

@@ -105,6 +105,7 @@ ROW = {
     "diffusion": diff3dhpe_diffusion,
     "options": ("time_emb",),
     "diffusion_options": (
+        "unit",
         "beta_schedule",
         "timesteps",
         "ddim_sampling_eta",

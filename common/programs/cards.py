@@ -11,6 +11,7 @@ from common.datasets.clips import Clip
 from common.engine.checkpoint import VERSION
 from common.errors import UserError
 from common.models import REGISTRY
+from common.models.diff3dhpe_diffusion import normalisation_scale
 
 _SIZE_FLAGS = {"number_of_frames": "frames", "channels": "channels", "depth": "depth"}
 
@@ -55,11 +56,13 @@ def new_card(options: Namespace, clips: list[Clip]) -> dict:
 
 
 def _option(options: Namespace, name: str, skeleton, clips: list[Clip]):
-    """A constructor's argument: the skeleton and the actions come from the data, the rest from flags."""
+    """A constructor's argument: the skeleton, the actions and the unit come from the data, the rest from flags."""
     if name == "skeleton":
         return skeleton.name
     if name == "actions":
         return sorted({clip.action_name for clip in clips})
+    if name == "unit":
+        return normalisation_scale(clips, skeleton.root)
     return getattr(options, name)
 
 

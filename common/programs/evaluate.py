@@ -19,6 +19,7 @@ from common.engine.evaluate import EVALUATION_WINDOWS, Errors, Sampling, estimat
 from common.engine.log import say
 from common.lifter import DiffusionLifter
 from common.metrics import mpjpe, p_mpjpe
+from common.models import REGISTRY
 from common.models.blocks import choose_attention
 from common.programs.cards import check_card
 
@@ -39,7 +40,8 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
     if options.compile:
         lifter.denoiser.compile()
     published = options.protocol == "published"
-    windows = Windows(clips, dataset(options).skeleton, card["frames"], None, place.device, published)
+    skeleton, centre = dataset(options).skeleton, REGISTRY[card["model"]].centre_only
+    windows = Windows(clips, skeleton, card["frames"], None, place.device, published, centre_only=centre)
     sampling = _sampling(options)
     _announce(lifter, windows, sampling, place, notice)
     errors = evaluate(lifter, windows, sampling, place, limit=2 if options.debug else None)
@@ -108,7 +110,9 @@ def flop_per_window(lifter: DiffusionLifter, card: dict) -> int:
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # the same products, in a form that is counted on every device
     shape = (card["frames"], card["joints"])
-    keypoints, x_t = torch.empty(1, *shape, 2, device="meta"), torch.empty(1, 1, *shape, 3, device="meta")
+    keypoints = torch.empty(1, *shape, 2, device="meta")
+    frames_out = 1 if REGISTRY[card["model"]].centre_only else card["frames"]
+    x_t = torch.empty(1, 1, frames_out, card["joints"], 3, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         denoiser(keypoints, x_t, torch.zeros(1, dtype=torch.long, device="meta"))
     return counter.get_total_flops()

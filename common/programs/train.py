@@ -18,6 +18,7 @@ from common.engine.log import Board, say, write_training_log
 from common.engine.train import Recipe, Trainer
 from common.errors import UserError
 from common.lifter import DiffusionLifter
+from common.models import REGISTRY
 from common.models.blocks import choose_attention
 from common.programs.cards import check_card, new_card
 from common.programs.evaluate import evaluate_checkpoint
@@ -38,11 +39,11 @@ def train(options: Namespace, place: Place) -> dict | None:
     if options.compile:
         lifter.denoiser.compile()
 
-    stride = options.stride or card["frames"]
     skeleton = dataset(options).skeleton
-    windows = Windows(training, skeleton, card["frames"], stride, place.device)
+    centre = REGISTRY[card["model"]].centre_only
+    windows = Windows(training, skeleton, card["frames"], options.stride, place.device, centre_only=centre)
     published = options.protocol == "published"
-    judge = Windows(judged, skeleton, card["frames"], None, place.device, published) if judged else None
+    judge = Windows(judged, skeleton, card["frames"], None, place.device, published, centre_only=centre) if judged else None
     trainer = Trainer(lifter, windows, _recipe(options, card), place)
     if content:
         trainer.restore(content)
