@@ -49,8 +49,6 @@ class Diff3DHPE(nn.Module):
     published 3DHP model). Parameter names are the published ones.
     """
 
-    output_frames: int | None = None  # frames of x_t and x_0; None means all frames of the window
-
     def __init__(self, frames=81, joints=17, channels=512, depth=8, heads=8, drop_path=0.1, time_emb=True):
         super().__init__()
         rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
@@ -101,8 +99,6 @@ class Diff3DHPECentre(Diff3DHPE):
 
     A learned weighted mean over the frames stands before the head.
     """
-
-    output_frames = 1
 
     def __init__(self, frames=81, joints=17, channels=512, depth=8, heads=8, drop_path=0.1, time_emb=True):
         super().__init__(frames, joints, channels, depth, heads, drop_path, time_emb)
