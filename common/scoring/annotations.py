@@ -1,0 +1,94 @@
+"""MPI-INF-3DHP's test annotations: `TS*/annot_data.mat`, MAT v7.3, and the names that its scores are told by."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from common.errors import UserError
+from common.skeleton import MPI_INF_3DHP_17
+
+SKELETON = MPI_INF_3DHP_17
+SEQUENCES = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")
+LABELS = ("annot3", "univ_annot3")
+ACTIVITIES = (
+    "Standing/Walking",
+    "Exercising",
+    "Sitting",
+    "Reaching/Crouching",
+    "On The Floor",
+    "Sports",
+    "Miscellaneous",
+)
+
+
+def _official(joint: str) -> str:
+    """'RShoulder' -> 'right_shoulder', 'HeadTop' -> 'head_top': the benchmark's spelling."""
+    sided = re.sub(r"^([LR])(?=[A-Z])", lambda m: {"L": "Left", "R": "Right"}[m[1]], joint)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", sided).lower()
+
+
+JOINT_NAMES = tuple(_official(joint) for joint in SKELETON.joints)
+# The 14 joints that PCK and AUC count; pelvis, spine and head count in MPJPE only.
+GROUPS = {
+    "Head": ("HeadTop",),
+    "Neck": ("Neck",),
+    "Shou": ("RShoulder", "LShoulder"),
+    "Elbow": ("RElbow", "LElbow"),
+    "Wrist": ("RWrist", "LWrist"),
+    "Hip": ("RHip", "LHip"),
+    "Knee": ("RKnee", "LKnee"),
+    "Ankle": ("RAnkle", "LAnkle"),
+}
+GROUP_JOINTS = {name: [SKELETON.index(joint) for joint in joints] for name, joints in GROUPS.items()}
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One test sequence of F frames: poses (F, 17, 3) mm, camera axes, absolute; valid (F,) bool; activity (F,)."""
+
+    sequence: str
+    poses: np.ndarray
+    valid: np.ndarray
+    activity: np.ndarray  # 1..7
+    md5: str
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+
+def read_annotation(folder: Path, sequence: str, labels: str = "annot3") -> Annotation:
+    """Read `folder/sequence/annot_data.mat`. `labels` is the label set, annot3 or univ_annot3.
+
+    Raises UserError for a missing or damaged file, and for a valid frame whose annotation is not finite.
+    """
+    if labels not in LABELS:
+        raise UserError(f"--labels {labels}: no such label set; there are {' and '.join(LABELS)}")
+    path = Path(folder) / sequence / "annot_data.mat"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; the test set of MPI-INF-3DHP has it (docs/3dhp.md)")
+    try:
+        with h5py.File(path, "r") as file:
+            # HDF5 shows MATLAB's dimensions reversed: 3 x 17 x 1 x F comes as (F, 1, 17, 3).
+            poses = np.asarray(file[labels][()], np.float64)
+            valid = np.asarray(file["valid_frame"][()]).reshape(-1) == 1
+            activity = np.asarray(file["activity_annotation"][()]).reshape(-1).astype(int)
+    except KeyError as error:
+        raise UserError(f"{path}: {str(error.args[0])}; not an annotation of the 3DHP test set") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a readable MAT v7.3 file ({error})") from None
+    if poses.ndim != 4 or poses.shape[1:] != (1, len(SKELETON), 3):
+        raise UserError(f"{path}: {labels} has shape {poses.shape[::-1]}, expected (3, {len(SKELETON)}, 1, F)")
+    poses = poses[:, 0]  # (F, 17, 3)
+    if not len(poses) == len(valid) == len(activity):
+        raise UserError(f"{path}: {len(poses)} poses, {len(valid)} valid flags, {len(activity)} activities")
+    if not np.isfinite(poses[valid]).all():
+        raise UserError(f"{path}: {labels} is NaN or infinite on a valid frame")
+    return Annotation(
+        sequence, poses, valid, activity, hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    )
