@@ -49,7 +49,7 @@ def limits_of(view: View, poses: np.ndarray, floor: np.ndarray | float) -> Limit
 
 def line_width(axes: Axes) -> float:
     """Points: bones keep their share of the panel at every size."""
-    height = axes.get_position().height * axes.figure.get_figheight() * 72
+    height = axes.get_position(original=True).height * axes.figure.get_figheight() * 72
     return float(np.clip(0.0135 * height, 1.0, 4.5))
 
 
@@ -95,7 +95,7 @@ class PosePanel:
 
     def zoom(self, limits: Limits) -> None:
         """Show this part of the picture plane; the floor's squares tell the scale."""
-        box, figure = self.axes.get_position(), self.axes.figure
+        box, figure = self.axes.get_position(original=True), self.axes.figure
         limits = limits.fitted(box.height * figure.get_figheight() / (box.width * figure.get_figwidth()))
         self.axes.set_xlim(-limits.half_width, limits.half_width)
         self.axes.set_ylim(limits.bottom, limits.top)

@@ -4,7 +4,6 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from viz_poses import STANDING, clip
 
 from common.datasets.h36m_cameras import h36m_cameras
 from common.errors import UserError
@@ -13,6 +12,7 @@ from common.video import read_frames, video_info, write_video
 from common.viz.animation import animate, animate_forward, animate_grid, animate_reverse
 from common.viz.draw import LIGHT
 from common.viz.view import view_from
+from tests.viz.poses import STANDING, clip
 
 CAMERA = h36m_cameras("S11")[2]
 

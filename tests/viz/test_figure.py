@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from viz_poses import STANDING, clip, random_body
 
 from common.datasets.h36m_cameras import h36m_cameras
 from common.errors import UserError
@@ -17,6 +16,7 @@ from common.viz.layout import Page
 from common.viz.panels import PosePanel, limits_of
 from common.viz.svg import read_poses
 from common.viz.view import view_from
+from tests.viz.poses import STANDING, clip, random_body
 
 CAMERA = h36m_cameras("S11")[2]
 
