@@ -7,6 +7,9 @@ from common.binocular.network import GraphDenoiser, chebyshev_basis, sinusoid
 from common.skeleton import STEREO_17
 
 
+NAMES = {"x": "x", "t": "t", "action": "action", "depth": "x_depth"}
+
+
 @pytest.fixture
 def recorded(vectors):
     return vectors("dualdiff_parity.npz")
@@ -23,7 +26,7 @@ def tiny(recorded, **changes):
 
 
 def inputs(recorded):
-    return {name: recorded[f"in/{key}"] for name, key in zip("x t action depth".split(), "x t action x_depth".split())}
+    return {name: recorded[f"in/{key}"] for name, key in NAMES.items()}
 
 
 def assert_near(actual, expected, tolerance=1e-5):
