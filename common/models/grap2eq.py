@@ -78,9 +78,9 @@ class Grap2EqLite(MixSTE):
         self.spatial_vel_fuse = nn.ModuleList(VelocityFusion() for _ in rates)
         self.temporal_vel_fuse = nn.ModuleList(VelocityFusion() for _ in rates)
         self.Spatial_vel_norm, self.Temporal_vel_norm = LayerNorm6(channels), LayerNorm6(channels)
-        graph = joint_graph(skeleton, variant, single_pass)
-        self.register_buffer("joint_graph", graph, persistent=False)  # (J, J)
-        self.register_buffer("frame_graph", temporal_graph(frames, tem_alpha, tem_beta), persistent=False)  # (F, F)
+        graphs = joint_graph(skeleton, variant, single_pass), temporal_graph(frames, tem_alpha, tem_beta)
+        for name, graph in zip(("joint_graph", "frame_graph"), graphs, strict=True):  # (J, J), (F, F)
+            self.register_buffer(name, graph.to(self.Spatial_pos_embed.device), persistent=False)
 
     def time_code(self, t: Tensor | None, condition) -> Tensor | None:
         return None if self.single_pass else super().time_code(t, condition)

@@ -78,4 +78,4 @@ _ROW = {
 }
 _OPTIONS = ("skeleton", "variant", "single_pass", "tem_alpha", "tem_beta")
 ROW_LITE = _ROW | {"options": _OPTIONS, "leftovers": LITE_LEFTOVERS}
-ROW = _ROW | {"options": (*_OPTIONS, "text", "actions", "learn_prompts"), "leftovers": LEFTOVERS}
+ROW = _ROW | {"options": (*_OPTIONS, "text", "actions", "learn_prompts"), "leftovers": LEFTOVERS, "derive": derive}

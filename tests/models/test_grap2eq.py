@@ -1,0 +1,482 @@
+"""Grap2Eq against vectors computed by the published code (tiny networks; one of full width with CLIP's real sizes).
+
+The files are cut from one of 6.7 MB. Weights are left out: they follow from their names (`recipe`). grap2eq_full512
+keeps one joint of the fusion's and one row of the graph blocks' arrays, grap2eq_misc eight rows of the 243x243
+matrices. Absent from the source: MPI-INF-3DHP with text, and the single-pass network with text.
+"""
+
+import gzip
+import json
+import re
+import zlib
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from common.camera import Camera, project
+from common.datasets.windows import published_chunk_starts
+from common.diffusion import cosine_schedule, q_sample
+from common.engine.checkpoint import import_published
+from common.errors import UserError
+from common.hypotheses import _pick
+from common.lifter import DiffusionLifter
+from common.losses import joint_weights, single_pass_loss, single_pass_training_loss
+from common.metrics import joint_errors, mpjpe, mpjve, n_mpjpe, p_mpjpe, procrustes_align
+from common.models import REGISTRY, build
+from common.models.clip import TextTower
+from common.models.graph_conv import published_graph, raw_published_graph, raw_temporal_graph, temporal_graph
+from common.models.prompts import LAYOUTS, compose, e_positions
+from common.skeleton import H36M_17, HUMANEVA_15, MPI_INF_3DHP_17
+
+CLOSE = {"rtol": 0, "atol": 1e-5}
+TINY = {"frames": 9, "joints": 17, "channels": 32, "depth": 3, "drop_path": 0.0, "variant": "published"}
+NAMES = ("first", "second", "third")
+SHAPES = Path(__file__).parents[1] / "vectors" / "grap2eq_state_dict.json.gz"
+
+
+@cache
+def recipe(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """The weights of the vectors, from the parameter's name."""
+    z = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
+    if any(part in name for part in ("token_embedding", "pos_embed", "positional_embedding", "ctx_")):
+        z *= np.float32(0.5)
+    elif len(shape) <= 1:
+        z = (1 + 0.1 * z if name.endswith("weight") else 0.1 * z).astype(np.float32)
+    else:
+        z = z / np.sqrt(shape[-1]).astype(np.float32)
+    return torch.from_numpy(z)
+
+
+def fill(model: torch.nn.Module) -> torch.nn.Module:
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            value.copy_(recipe(name, tuple(value.shape)))
+    return model.eval()
+
+
+def lite(**changes) -> torch.nn.Module:
+    return fill(build("grap2eq_lite", **{**TINY, **changes}))
+
+
+def section(v: dict, prefix: str) -> dict:
+    return {key[len(prefix) :]: value for key, value in v.items() if key.startswith(prefix)}
+
+
+def compare(ours: dict, v: dict, prefix: str = "") -> None:
+    """Every out/ key under the prefix must be among ours, and close."""
+    expected = section(v, prefix + "out/")
+    assert expected and set(ours) == set(expected)
+    for key, value in expected.items():
+        torch.testing.assert_close(ours[key], value, **CLOSE, msg=lambda m, key=key: f"{prefix}{key}: {m}")
+
+
+def probes(model, v: dict) -> dict:
+    """What single layers answer: the time code, block 0 of each graph stream, TTEblocks[0], temporal_vel_fuse[1]."""
+    spatial, temporal = model.vel_spatial_blocks[0], model.vel_temporal_blocks[0]
+    joints, frames = v["in/gcn_sp_x"], v["in/gcn_tp_x"]
+    x, v_stream = v["in/upd_x"].unsqueeze(1), v["in/upd_v"].unsqueeze(1)  # (B, 1, F, J, C)
+    x, v_stream = model.temporal_vel_fuse[1](x, v_stream)
+    return {
+        "time_mlp": model.time_mlp(v["in/t"]),
+        "gcn_sp_attn": spatial.attn(joints, model.joint_graph),
+        "gcn_sp_block": spatial(joints, model.joint_graph),
+        "gcn_tp_attn": temporal.attn(frames, model.frame_graph),
+        "gcn_tp_block": temporal(frames, model.frame_graph),
+        "mhsa_block": model.TTEblocks[0](frames),
+        "upd_x": x.squeeze(1),
+        "upd_v": v_stream.squeeze(1),
+    }
+
+
+@torch.no_grad()
+def test_lite_vectors(vectors):
+    v = vectors("grap2eq_lite.npz")
+    case, model = section(v, "lite/"), lite()
+    many = model(case["in/x_2d"], case["in/x_3d_eval"], case["in/t"])
+    ours = {
+        "train_style": model(case["in/x_2d"], case["in/x_3d_train"].unsqueeze(1), case["in/t"]).squeeze(1),
+        "eval_style_same_text": many,
+        "eval_style_mixed_text": many,  # without text the two are one
+    }
+    compare(ours | probes(model, case), v, "lite/")
+
+
+@torch.no_grad()
+def test_single_pass_vectors(vectors):
+    v = vectors("grap2eq_lite.npz")
+    model = lite(single_pass=True)
+    assert not any(name.startswith("time_mlp") for name, _ in model.named_parameters())
+    y = model(v["nondiff_lite/in/x_2d"])
+    compare({"y": y.squeeze(1)}, v, "nondiff_lite/")
+    noisy = torch.randn(3, 4, 9, 17, 3)
+    assert torch.equal(model(v["nondiff_lite/in/x_2d"], noisy, torch.tensor([3, 4, 5])), y.expand(noisy.shape))
+
+
+@torch.no_grad()
+def test_reverse_process_vectors(vectors):
+    v = vectors("grap2eq_lite.npz")
+    case = section(v, "ddim/")
+    lifter = DiffusionLifter(lite(), H36M_17, REGISTRY["grap2eq_lite"].diffusion())
+    torch.testing.assert_close(lifter.flip(case["in/x_2d"]), case["in/x_2d_flip"])
+    batch = SimpleNamespace(keypoints_2d=case["in/x_2d"])
+    poses = lifter.sample(batch, 2, 3, lambda h: lambda k: case[f"in/noise_{k}"][:, h.start : h.stop])
+    chunked = lifter.sample(batch, 2, 3, lambda h: lambda k: case[f"in/noise_{k}"][:, h.start : h.stop], chunk=1)
+    torch.testing.assert_close(chunked, poses, **CLOSE)
+    x_t = q_sample(case["in/q_x0"][None], case["in/q_t"], case["in/q_noise"][None], cosine_schedule())[0]
+    compare({"preds_bKHFJC": poses, "q_xt": x_t.clamp(-1.1, 1.1)}, v, "ddim/")
+    torch.testing.assert_close(cosine_schedule().float(), case["buf/alphas_cumprod"], rtol=1e-5, atol=1e-7)
+
+
+def with_text(v: dict, heads: int, clip: dict, sizes: dict) -> torch.nn.Module:
+    """The published network with text, its prompt features computed by a tower of the recipe's weights."""
+    width = sizes["channels"]
+    shapes = {
+        "token_embedding.weight": (clip["vocabulary"], width),
+        "positional_embedding": (77, width),
+        **{f"ln_final.{leaf}": (width,) for leaf in ("weight", "bias")},
+    }
+    with torch.device("meta"):
+        shapes |= {
+            n: tuple(p.shape)
+            for n, p in TextTower(width, clip["layers"], heads, 8).named_parameters()
+            if n.startswith("transformer.")
+        }
+    weights = {name: recipe("clip_text." + name, shape) for name, shape in shapes.items()}
+    tower, layout = TextTower.from_state(weights, heads), LAYOUTS["finepose_h36m"]
+    model = fill(build("grap2eq", **sizes, actions=list(NAMES), text_width=width))
+    with torch.no_grad():
+        features = tower(compose(layout, model.ctx, tower.embed, v["in/text"], v["in/pre_text"][0]))
+    model.prompt_features[1:] = features
+    model.prompt_positions[1:] = e_positions(layout, v["in/text"])
+    model.prompt_positions[0] = 0
+    return model
+
+
+def text_outputs(model, v: dict, positions: int = 77) -> dict:
+    def call(actions, poses, train):
+        model.train(train)  # dropout and stochastic depth are 0: training mode only mixes texts as published
+        condition = model.condition(SimpleNamespace(action=torch.tensor(actions), action_names=NAMES))
+        return model(v["in/x_2d"], poses, v["in/t"], condition), condition
+
+    many = v["in/x_3d_eval"]
+    once, mixed = call([0, 1, 2], v["in/x_3d_train"].unsqueeze(1), train=True)
+    _, alone = call([0, 1, 2], many, train=False)
+    return {
+        "train_style": once.squeeze(1),
+        "xf_proj": mixed.e[mixed.index],
+        "xf_out": mixed.tokens[mixed.index][:, :positions],
+        "xf_proj_batch_of_1": alone.e[alone.index][:1],
+        "eval_style_same_text": call([0, 0, 0], many, train=False)[0],
+        "eval_style_mixed_text": call([0, 1, 2], many, train=True)[0],
+    } | probes(model.eval(), v)
+
+
+@torch.no_grad()
+def test_text_vectors(vectors):
+    v = vectors("grap2eq_text.npz")
+    model = with_text(v, 4, {"vocabulary": 64, "layers": 2}, TINY)
+    compare(text_outputs(model, v), v)
+
+
+@torch.no_grad()
+def test_full_width_vectors(vectors):
+    v = vectors("grap2eq_full512.npz")
+    case = section(v, "full512/")
+    model = with_text(case, 8, {"vocabulary": 49408, "layers": 12}, {**TINY, "channels": 512, "depth": 2})
+    compare(text_outputs(model, case, positions=8), v, "full512/")
+
+
+def test_graph_vectors(vectors):
+    adj = section(vectors("grap2eq_misc.npz"), "adj/")
+    layouts = {
+        "h36m": (H36M_17, False),
+        "mpi3dhp": (MPI_INF_3DHP_17, False),
+        "humaneva_diff": (HUMANEVA_15, False),
+        "humaneva_nondiff": (HUMANEVA_15, True),
+    }
+    ours = {}
+    for name, (skeleton, single_pass) in layouts.items():
+        ours[f"spatial/{name}"] = raw_published_graph(skeleton, single_pass).float()
+        ours[f"spatial_norm/{name}"] = published_graph(skeleton, single_pass)
+    for name, size in {
+        "F243_a0125_b5": (243, 0.125, 5),
+        "F27_a025_b1": (27, 0.25, 1),
+        "F9_a0125_b5": (9, 0.125, 5),
+    }.items():
+        rows = 8 if size[0] == 243 else None
+        ours[f"temporal/{name}"] = raw_temporal_graph(*size).float()[:rows]
+        ours[f"temporal_norm/{name}"] = temporal_graph(*size)[:rows]
+    assert set(ours) == set(adj)
+    for name, value in adj.items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=1e-6)
+
+
+def test_published_window_vectors(vectors):
+    windows = section(vectors("grap2eq_misc.npz"), "windows/")
+    assert len(windows) == 19
+    for name, starts in windows.items():
+        length, stride, frames = map(int, re.fullmatch(r"F(\d+)_s(\d+)_n(\d+)", name).groups())
+        assert published_chunk_starts(frames, length, stride) == starts.tolist()
+
+
+def test_metric_vectors(vectors):
+    v = vectors("grap2eq_misc.npz")
+    case = section(v, "metrics/")
+    poses, target = case["in/pred_bthfjc"], case["in/target_bfjc"]  # (B, K, H, F, J, 3), (B, F, J, 3)
+    nearest = joint_errors(case["in/reproj_bthfj2"], case["in/target2d_bfj2"][:, None, None]).argmin(2)
+    valid = case["in/valid_bf1"][:, None]  # (B, 1, F, 1)
+
+    def mean(errors):  # (B, K, F, J) to (K,)
+        return errors.mean((0, 2, 3))
+
+    ours = {}
+    for prefix, seen in (("", poses), ("P2_", procrustes_align(poses, target[:, None, None]))):
+        errors = joint_errors(seen, target[:, None, None])  # (B, K, H, F, J)
+        ours[prefix + "J_Best"] = mean(errors.min(2).values)
+        ours[prefix + "P_Best"] = errors.mean((0, 3, 4)).min(1).values  # the best hypothesis of the whole batch
+        ours[prefix + "J_Agg"] = mean(joint_errors(_pick(seen, nearest), target[:, None]))
+    average = joint_errors(poses.mean(2), target[:, None])
+    ours["P_Agg"] = mean(average)
+    ours["P2_P_Agg"] = p_mpjpe(poses.mean(2), target[:, None]).mean((0, 2))
+    count = valid.sum() * 17
+    masked = joint_errors(poses, target[:, None, None]) * valid.unsqueeze(1)
+    ours["3dhp_P_Best"] = (masked.sum((0, 3, 4)) / count).min(1).values
+    ours["3dhp_P_Agg"] = (average * valid).sum((0, 2, 3)) / count
+    one = poses[:, 0, 0]
+    ours |= {
+        "mpjpe": mpjpe(one, target).mean(),
+        "n_mpjpe": n_mpjpe(one, target).mean(),
+        "p_mpjpe": p_mpjpe(one, target).mean(),
+        "mpjve_train_axis1": mpjve(one, target).mean(),
+        "mpjve_eval_flat": mpjve(one.flatten(0, 1), target.flatten(0, 1)).mean(),
+    }
+    compare(ours, v, "metrics/")
+
+
+def test_camera_vectors(vectors):
+    v = vectors("grap2eq_misc.npz")
+    case = section(v, "camera/")
+    intrinsics = tuple(case["in/intrinsic9"].tolist())
+    numbers = (tuple(case["in/quat"].tolist()), tuple(case["in/trans_m"].tolist()))
+    camera = Camera("54138969", 1000, 1002, intrinsics, *numbers)
+    seen = camera.world_to_camera(case["in/world"])
+    straight = torch.tensor(intrinsics[:4] + (0.0,) * 5)
+    ours = {
+        "cam": seen,
+        "uv_norm": project(seen, case["in/intrinsic9"]),
+        "uv_linear": project(seen, straight),
+        "back_to_world": camera.camera_to_world(seen),
+    }
+    pixels = case["out/uv_pix"]
+    torch.testing.assert_close(camera.project(seen), pixels, rtol=0, atol=2e-3)  # of 1000: float32's step is 6e-5
+    compare(ours | {"uv_pix": pixels}, v, "camera/")
+
+
+# --- what the vectors do not say ----------------------------------------------------------------------------------
+
+
+def learned(**changes) -> torch.nn.Module:
+    sizes = {"frames": 9, "joints": 17, "channels": 32, "depth": 2, "text": "learned", "actions": list(NAMES)}
+    return fill(build("grap2eq", **{**sizes, **changes}))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["default", "published"])
+def test_a_batch_of_two_actions_equals_each_alone(variant):
+    model = learned(variant=variant)
+    x_2d, x_t, t = torch.randn(2, 9, 17, 2), torch.randn(2, 3, 9, 17, 3), torch.tensor([10, 900])
+
+    def call(rows):
+        condition = model.condition(SimpleNamespace(action=torch.tensor(rows), action_names=NAMES))
+        return model(x_2d[rows], x_t[rows], t[rows], condition)
+
+    torch.testing.assert_close(call([0, 1]), torch.cat([call([0]), call([1])]), rtol=0, atol=2e-5)
+    assert (call([0, 1]) - model(x_2d, x_t, t, model.condition(untold(2)))).abs().max() > 1e-3  # and the text counts
+
+
+def untold(windows: int):
+    return SimpleNamespace(action=torch.full((windows,), -1), action_names=NAMES)
+
+
+@torch.no_grad()
+def test_single_pass_with_text_follows_the_equations():
+    """grap2eq 2.7 and 2.6, ND: no vectors exist, so the stages are chained here by hand."""
+    model = learned(single_pass=True, variant="published", depth=1)
+    x_2d = torch.randn(2, 9, 17, 2)
+    condition = model.condition(SimpleNamespace(action=torch.tensor([2, 0]), action_names=NAMES))
+    e, tokens = condition.e[condition.index], condition.tokens[condition.index]
+    x = model.Spatial_patch_to_embedding(x_2d) + model.Spatial_pos_embed + model.Temporal_pos_embed.unsqueeze(2)
+    x = x + e[:, None, None]
+
+    def delta(u):
+        return torch.cat([u[:, 1:2] - u[:, :1], u[:, 1:] - u[:, :-1]], 1)
+
+    def fuse(layer, x, v):
+        d = delta(x)
+        a = torch.softmax(layer.weight @ torch.cat([v, d], -1).unflatten(-1, (32, 2)).mT + layer.bias[:, None], -2).mT
+        w = a[..., 0] * v + a[..., 1] * d
+        return torch.cat([x[:, :1], x[:, :-1] + w[:, 1:]], 1), w
+
+    v = delta(x)
+    x = model.Spatial_norm(model.STEblocks[0](x.flatten(0, 1))).view(x.shape)
+    v = model.Spatial_vel_norm(model.vel_spatial_blocks[0](v.flatten(0, 1), model.joint_graph)).view(x.shape)
+    layer = model.prompt_learning
+    q = layer.query(layer.norm(x)).unflatten(-1, (8, 4))  # (B, F, J, heads, 4)
+    text = layer.text_norm(tokens)
+    k, u = layer.key(text).unflatten(-1, (8, 4)), layer.value(text).unflatten(-1, (8, 4))
+    scores = torch.softmax(torch.einsum("bfjhc,bnhc->bfjhn", q, k) / 2, -1)
+    m = torch.einsum("bfjhn,bnhc->bfjhc", scores, u).flatten(-2)
+    x = x + layer.out_layers[2](torch.nn.functional.silu(layer.norm(m)))
+    x, v = fuse(model.spatial_vel_fuse[0], x, v)
+    x, v = x.transpose(1, 2), v.transpose(1, 2)
+    x = model.Temporal_norm(model.TTEblocks[0](x.flatten(0, 1))).view(x.shape).transpose(1, 2)
+    v = model.Temporal_vel_norm(model.vel_temporal_blocks[0](v.flatten(0, 1), model.frame_graph)).view(v.shape)
+    x, _ = fuse(model.temporal_vel_fuse[0], x, v.transpose(1, 2))
+    torch.testing.assert_close(model(x_2d, None, None, condition).squeeze(1), model.head(x), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("skeleton", [H36M_17, MPI_INF_3DHP_17, HUMANEVA_15], ids=lambda s: s.name)
+def test_default_graph_is_the_whole_tree(skeleton):
+    sizes = {"frames": 9, "joints": len(skeleton), "channels": 16, "depth": 1, "skeleton": skeleton.name}
+    graph = build("grap2eq_lite", **sizes).joint_graph
+    assert torch.equal(graph, graph.T)
+    assert ((graph > 0).sum(1) - 1).sum() == 2 * len(skeleton.edges)
+    published = build("grap2eq_lite", **sizes, variant="published").joint_graph
+    assert not torch.equal(published > 0, (published > 0).T)  # the published lists miss a link at the pelvis
+    assert "joint_graph" not in build("grap2eq_lite", **sizes).state_dict()
+
+
+def test_time_graph_follows_its_flags():
+    sizes = {"frames": 27, "joints": 15, "channels": 16, "depth": 1, "skeleton": "humaneva_15"}
+    narrow = build("grap2eq_lite", **sizes, tem_alpha=0.25, tem_beta=1.0)
+    torch.testing.assert_close(narrow.frame_graph, temporal_graph(27, 0.25, 1.0))
+    assert not torch.equal(narrow.frame_graph, build("grap2eq_lite", **sizes).frame_graph)
+
+
+def test_where_e_is_read():
+    """By default at the prompt's last position, which has seen the action; published at the word's end."""
+    from common.models.clip import random_tower
+
+    for variant, expected in (("default", [76, 76, 76]), ("published", [3, 2, 4])):
+        model = learned(variant=variant, text="clip", text_width=32, actions=["Walking", "SittingDown"])
+        model.attach_tower(tower=random_tower(32))
+        assert model.prompt_positions.tolist() == expected  # the neutral 'a person' first
+    model = learned(text="clip", text_width=32, skeleton="mpi_inf_3dhp_17", actions=["Walking"], variant="published")
+    assert model.actions == []  # 3DHP tells no actions
+    model.attach_tower(tower=random_tower(32))
+    assert model.prompt_positions.tolist() == [76]
+
+
+def test_joint_weights_go_by_role():
+    assert joint_weights(H36M_17) == [1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4]
+    assert joint_weights(HUMANEVA_15) == [1, 1, 1.5, 4, 4, 1.5, 4, 4, 1, 2.5, 2.5, 1, 2.5, 2.5, 1.5]
+    published = [1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4]
+    assert joint_weights(HUMANEVA_15, published=True) == published
+    for skeleton in (H36M_17, HUMANEVA_15, MPI_INF_3DHP_17):
+        weights = joint_weights(skeleton)
+        assert [weights[j] for j in skeleton.mirror] == weights
+
+
+def test_single_pass_loss_is_the_published_mean():
+    y, truth, w = torch.randn(2, 5, 17, 3), torch.randn(2, 5, 17, 3), torch.tensor(joint_weights(H36M_17))
+    mask = torch.ones(2, 5, dtype=torch.bool)
+    dy, dt = y[:, 1:] - y[:, :-1], truth[:, 1:] - truth[:, :-1]
+    expected = (
+        (w * (y - truth).norm(dim=-1)).mean() + 0.5 * (w[:, None] * dy**2).mean() + 2.0 * (dy - dt).norm(dim=-1).mean()
+    )
+    torch.testing.assert_close(single_pass_loss(y, truth, mask, w) / mask.sum(), expected)
+    mask[1, 2:] = False  # what is masked may be anything
+    before = single_pass_loss(y, truth, mask, w)
+    y[1, 2:] = 100.0
+    torch.testing.assert_close(single_pass_loss(y, truth, mask, w), before)
+    assert torch.isfinite(single_pass_loss(y[:, :1], truth[:, :1], mask[:, :1], w))
+
+
+def test_single_pass_training_and_sampling_need_no_noise():
+    model = fill(build("grap2eq_lite", **{**TINY, "single_pass": True, "depth": 1}))
+    lifter = DiffusionLifter(model, H36M_17, REGISTRY["grap2eq_lite"].diffusion(single_pass=True))
+    poses = torch.randn(2, 9, 17, 3)
+    batch = SimpleNamespace(keypoints_2d=torch.randn(2, 9, 17, 2), positions_3d=poses, mask=torch.ones(2, 9).bool())
+    single_pass_training_loss(lifter, batch).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    with torch.no_grad():
+        nan = lifter.sample(batch, 1, 1, lambda h: lambda k: torch.full((2, 1, 9, 17, 3), torch.nan))
+        mean = (model(batch.keypoints_2d) + lifter.flip(model(lifter.flip(batch.keypoints_2d)))) / 2
+    torch.testing.assert_close(nan[:, 0], mean, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("frames", "joints"), [(243, 17), (27, 15)])
+def test_cost_is_at_most_2_2_times_mixste(frames, joints):
+    skeleton = "h36m_17" if joints == 17 else "humaneva_15"
+    flop = {}
+    for name, extra in (("mixste", {}), ("grap2eq_lite", {"skeleton": skeleton})):
+        with torch.device("meta"):
+            model = build(name, frames=frames, joints=joints, channels=512, depth=8, **extra).eval()
+            inputs = torch.empty(1, frames, joints, 2), torch.empty(1, 1, frames, joints, 3), torch.zeros(1).long()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(*inputs)
+        flop[name] = counter.get_total_flops()
+    assert flop["grap2eq_lite"] < 2.2 * flop["mixste"]
+
+
+# --- published files ----------------------------------------------------------------------------------------------
+
+CASES = {
+    "diff_full_J17_F243": ("grap2eq", "h36m_17", False),
+    "diff_full_J15_F27": ("grap2eq", "humaneva_15", False),
+    "diff_lite_J17_F243": ("grap2eq_lite", "h36m_17", False),
+    "diff_lite_J15_F27": ("grap2eq_lite", "humaneva_15", False),
+    "3dhp_full_J17_F243": ("grap2eq", "mpi_inf_3dhp_17", False),
+    "3dhp_lite_J17_F243": ("grap2eq_lite", "mpi_inf_3dhp_17", False),
+    "nondiff_full_J17_F243": ("grap2eq", "h36m_17", True),
+    "nondiff_lite_J17_F243": ("grap2eq_lite", "h36m_17", True),
+}
+
+
+def published_file(case: str) -> dict[str, torch.Tensor]:
+    """A file of full size with the published names: random small tensors, the tower's large ones constant."""
+    shapes = json.loads(gzip.decompress(SHAPES.read_bytes()))[case]
+    g = torch.Generator().manual_seed(0)
+    state = {}
+    for name, (shape, kind) in shapes.items():
+        dtype = getattr(torch, kind)
+        if name.startswith("pose_estimator.clip_text.") or name.startswith("clip_text."):
+            state["module." + name] = torch.full(shape, 0.01, dtype=dtype)
+        else:
+            state["module." + name] = torch.rand(shape, generator=g, dtype=torch.float32).to(dtype) - 0.5
+    return state
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_published_files_import_strictly(case):
+    name, skeleton, single_pass = CASES[case]
+    state = published_file(case)
+    found, sizes, weights = import_published(state)
+    assert (found, sizes["skeleton"], sizes["single_pass"]) == (name, skeleton, single_pass)
+    assert sizes["variant"] == "published" and sizes["depth"] == 8 and sizes["channels"] == 512
+    assert (sizes["tem_alpha"], sizes["tem_beta"]) == ((0.25, 1.0) if "J15" in case else (0.125, 5.0))
+    model = build(found, **sizes)
+    model.load_state_dict(weights)
+    plain = {re.sub(r"^module\.(pose_estimator\.)?", "", key): value for key, value in state.items()}
+    for key, value in model.named_parameters():
+        assert torch.equal(value, plain[key]), key
+    if name == "grap2eq":
+        assert (model.prompt_positions >= 0).all() and torch.isfinite(model.prompt_features).all()
+
+
+def test_a_published_file_with_a_flaw_is_refused():
+    state = published_file("diff_lite_J15_F27")
+    key = "module.pose_estimator.vel_temporal_blocks.3.attn.V.weight"
+    fuse = "module.pose_estimator.spatial_vel_fuse.7.bias"
+    for flaw in (
+        {k: v for k, v in state.items() if k != fuse},
+        state | {"module.pose_estimator.extra": torch.zeros(1)},
+        state | {key: torch.zeros(512, 511)},
+    ):
+        with pytest.raises(UserError):
+            import_published(flaw)
