@@ -43,25 +43,23 @@ class GraphAttention(nn.Module):
             nn.init.xavier_uniform_(weight)
         self.register_buffer("links", links, persistent=False)  # (J, J)
 
+    def project(self, x: Tensor) -> Tensor:
+        """W x by heads: (..., J, C_in) to (..., J, heads, c)."""
+        return self.lin(x).unflatten(-1, (self.heads, -1))
+
     def attention(self, h: Tensor) -> Tensor:
-        """alpha (..., heads, J, J), row i receives from column j; h (..., heads, J, c)."""
-        scores = torch.stack([self.att_dst[0], self.att_src[0]], -1)  # (heads, c, 2)
-        target, source = (h @ scores).unbind(-1)  # (..., heads, J) each
+        """alpha (..., heads, J, J), row i receives from column j; h (..., J, heads, c) is W x."""
+        target, source = (torch.einsum("...jhc,hc->...hj", h, a[0]) for a in (self.att_dst, self.att_src))
         logits = nn.functional.leaky_relu(target.unsqueeze(-1) + source.unsqueeze(-2), 0.2)
         return logits.masked_fill(~self.links, -torch.inf).softmax(-1)
 
-    def merge(self, y: Tensor) -> Tensor:
-        """(..., heads, J, c) to (..., J, C_out)."""
-        y = y.transpose(-3, -2).flatten(-2) if self.concat else y.mean(-3)
-        return y + self.bias
-
-    def project(self, x: Tensor) -> Tensor:
-        """(..., J, C_in) to (..., heads, J, c)."""
-        return self.lin(x).unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+    def merge(self, h: Tensor) -> Tensor:
+        """(..., J, heads, c) to (..., J, C_out)."""
+        return (h.flatten(-2) if self.concat else h.mean(-2)) + self.bias
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.project(x)
-        return self.merge(self.attention(h) @ h)
+        return self.merge((self.attention(h) @ h.transpose(-3, -2)).transpose(-3, -2))
 
     def alone(self, x: Tensor) -> Tensor:
         """What a joint without neighbours gives: W x + b."""
