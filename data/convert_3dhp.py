@@ -1,0 +1,232 @@
+"""Make data_train_3dhp*.npz and data_test_3dhp*.npz from the official MPI-INF-3DHP download, without MATLAB.
+
+    python data/convert_3dhp.py --root DIR [--out data]
+
+DIR holds S1/Seq1/annot.mat and S1/Seq1/camera.calibration ... S8/Seq2, and TS1/annot_data.mat ... TS6 (or these in a
+folder mpi_inf_3dhp_test_set). Written are both label sets:
+
+    data_train_3dhp_ori.npz, data_test_3dhp_ori.npz    annot3: metric, what D3DP and its successors use
+    data_train_3dhp.npz, data_test_3dhp.npz            univ_annot3: rescaled to one skeleton, what P-STMO uses
+
+Each holds `data` in the published layout (pixels, millimetres, camera frame) and beside it `labels`, and in the
+training files `cameras`: {"S1 Seq1": {"0": (fx, fy, cx, cy) pixels}}. It was tested on a tree in the official layout,
+not on the official files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.io
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.datasets.threedhp_layout import (  # noqa: E402
+    FILE_ENDINGS,
+    TEST_FRAMES,
+    TRAIN_CAMERAS,
+    TRAIN_SEQUENCES,
+    TRAIN_SIZE,
+    archive_name,
+)
+from common.errors import UserError  # noqa: E402
+from common.skeleton import MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28  # noqa: E402
+
+ALL_JOINTS = 28
+MOST_PIXELS = 20.0  # mean reprojection error beyond which the wrong camera or joint has been read
+
+
+def read_calibration(path: Path) -> dict[str, np.ndarray]:
+    """`camera.calibration`: {camera name: (fx, fy, cx, cy) in pixels}, for an image of 2048 x 2048.
+
+    Text of keyword lines; each camera begins with `name`, and has `size` and a row-major 4 x 4 `intrinsic`.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; the official download has it beside annot.mat")
+    cameras, name = {}, None
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        key, *values = line.split() or [""]
+        if key == "name" and values:
+            name = values[0]
+        elif key == "size" and tuple(map(float, values)) != TRAIN_SIZE:
+            raise UserError(f"{path}: camera {name} has images of {' x '.join(values)}, expected 2048 x 2048")
+        elif key == "intrinsic":
+            if name is None or len(values) != 16:
+                raise UserError(f"{path}: an intrinsic matrix of {len(values)} numbers under camera {name}")
+            matrix = np.array(values, float).reshape(4, 4)
+            cameras[name] = np.array([matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]])
+    missing = [camera for camera in TRAIN_CAMERAS if camera not in cameras]
+    if missing:
+        raise UserError(f"{path}: no intrinsics of camera {', '.join(missing)}")
+    return {camera: cameras[camera] for camera in TRAIN_CAMERAS}
+
+
+def read_training(folder: Path, name: str, any_length: bool) -> tuple[dict[str, dict], dict[str, np.ndarray]]:
+    """One training sequence: {label set: {camera: {'data_2d', 'data_3d'}}} and its intrinsics.
+
+    annot.mat (MAT v5) has for each of 14 cameras a cell of F x 56 pixels and cells of F x 84 mm: 28 joints a row.
+    """
+    path = folder / "annot.mat"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; --root is the folder that holds S1 ... S8")
+    keys = ("annot2", *FILE_ENDINGS)
+    try:
+        content = scipy.io.loadmat(path, variable_names=[*keys, "cameras"])
+    except Exception as error:  # SciPy meets a damaged file with any of a dozen exceptions
+        raise UserError(f"{path}: not a readable MAT v5 file ({str(error).splitlines()[0]})") from None
+    for key in keys:
+        if key not in content:
+            raise UserError(f"{path}: no variable {key}")
+    cells = {key: content[key].reshape(-1) for key in keys}
+    order = _camera_order(path, content.get("cameras"), len(cells["annot2"]))
+    views = {labels: {} for labels in FILE_ENDINGS}
+    for camera in TRAIN_CAMERAS:
+        if int(camera) not in order or order.index(int(camera)) >= len(cells["annot2"]):
+            raise UserError(f"{path}: no camera {camera}; it has {', '.join(map(str, order))}")
+        cell = order.index(int(camera))
+        pixels = _joints(path, "annot2", camera, cells["annot2"][cell], 2)
+        for labels in FILE_ENDINGS:
+            if cell >= len(cells[labels]):
+                raise UserError(f"{path}: {labels} has {len(cells[labels])} cameras, annot2 {len(cells['annot2'])}")
+            poses = _joints(path, labels, camera, cells[labels][cell], 3)
+            if len(poses) != len(pixels):
+                raise UserError(f"{path} camera {camera}: {len(pixels)} frames of annot2, {len(poses)} of {labels}")
+            views[labels][camera] = {"data_2d": pixels, "data_3d": poses}
+    lengths = {camera: len(view["data_2d"]) for camera, view in views["annot3"].items()}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"{path}: the cameras differ in their frames: {lengths}")
+    _check_frames(path, lengths[TRAIN_CAMERAS[0]], TRAIN_SEQUENCES[name][0], any_length)
+    intrinsics = read_calibration(folder / "camera.calibration")
+    for camera, view in views["annot3"].items():
+        error = reprojection_error(view, intrinsics[camera])
+        if error > MOST_PIXELS:
+            raise UserError(f"{path} camera {camera}: annot3 misses annot2 by {error:.0f} px; not this calibration's")
+    return views, intrinsics
+
+
+def _camera_order(path: Path, cameras: np.ndarray | None, count: int) -> list[int]:
+    """Which camera each cell belongs to: as the file says, else 0, 1, 2, ..."""
+    if cameras is None:
+        return list(range(count))
+    if cameras.dtype.kind not in "fiu":
+        raise UserError(f"{path}: its variable `cameras` is no list of numbers")
+    return [int(camera) for camera in cameras.ravel()]
+
+
+def _joints(path: Path, key: str, camera: str, cell: np.ndarray, dims: int) -> np.ndarray:
+    """(F, 28 * dims) to the 17 joints (F, 17, dims), float32."""
+    cell = np.asarray(cell)
+    if cell.ndim != 2 or cell.shape[1] != ALL_JOINTS * dims or len(cell) == 0:
+        raise UserError(f"{path} camera {camera}: {key} is {cell.shape}, expected (F, {ALL_JOINTS * dims})")
+    joints = cell.reshape(-1, ALL_JOINTS, dims)[:, MPI_INF_3DHP_17_OF_28].astype(np.float32)
+    if not np.isfinite(joints).all():
+        raise UserError(f"{path} camera {camera}: {key} has NaN or infinite values")
+    return joints
+
+
+def _check_frames(path: Path, found: int, expected: int, any_length: bool) -> None:
+    if found != expected and not any_length:
+        raise UserError(f"{path}: {found} frames, the published set has {expected}; --any-length takes it all the same")
+
+
+def reprojection_error(view: dict[str, np.ndarray], intrinsics: np.ndarray) -> float:
+    """Mean distance in pixels between the projected 3D and the 2D of one view, over up to 500 of its frames."""
+    step = max(1, len(view["data_2d"]) // 500)
+    pixels, points = view["data_2d"][::step], view["data_3d"][::step]
+    projected = points[..., :2] / points[..., 2:] * intrinsics[:2] + intrinsics[2:]
+    return float(np.linalg.norm(projected - pixels, axis=-1).mean())
+
+
+def read_test(path: Path, name: str, any_length: bool) -> dict[str, dict[str, np.ndarray]]:
+    """One test sequence, MAT v7.3, 17 joints: {label set: {'data_2d' (F, 17, 2) px, 'data_3d' mm, 'valid' (F,)}}."""
+    joints = len(MPI_INF_3DHP_17)
+    try:
+        with h5py.File(path, "r") as file:
+            # HDF5 shows MATLAB's 3 x 17 x 1 x F as (F, 1, 17, 3).
+            arrays = {key: np.asarray(file[key][()], np.float32) for key in ("annot2", *FILE_ENDINGS)}
+            valid = (np.asarray(file["valid_frame"][()]).reshape(-1) == 1).astype(np.float64)
+    except KeyError as error:
+        raise UserError(f"{path}: {error.args[0]}; not an annotation of the 3DHP test set") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a readable MAT v7.3 file ({error})") from None
+    for key, array in arrays.items():
+        expected = (len(valid), 1, joints, 2 if key == "annot2" else 3)
+        if array.shape != expected:
+            raise UserError(f"{path}: {key} is {array.shape}, expected {expected}")
+    _check_frames(path, len(valid), TEST_FRAMES[name], any_length)
+    pixels = arrays["annot2"][:, 0]
+    return {
+        labels: {"data_2d": pixels, "data_3d": arrays[labels][:, 0], "valid": valid.copy()} for labels in FILE_ENDINGS
+    }
+
+
+def test_folder(root: Path) -> Path:
+    """Where TS1 ... TS6 lie: in the root, or in the archive's own folder, once or twice."""
+    inner = "mpi_inf_3dhp_test_set"
+    for folder in (root, root / inner, root / inner / inner):
+        if (folder / "TS1").is_dir():
+            return folder
+    raise UserError(
+        f"{root}: no TS1, neither here nor in {inner}; --root is the folder that holds S1 ... S8 and TS1 ..."
+    )
+
+
+def convert_training(root: Path, out: Path, any_length: bool = False) -> list[Path]:
+    """Write the two training files; returns their paths."""
+    data, cameras = {labels: {} for labels in FILE_ENDINGS}, {}
+    for name, (_, fps) in tqdm(TRAIN_SEQUENCES.items(), desc="training sequences", unit="sequence"):
+        views, cameras[name] = read_training(root.joinpath(*name.split(" ")), name, any_length)
+        for labels in FILE_ENDINGS:
+            data[labels][name] = [views[labels], int(fps)]
+    return [_write(out / archive_name("train", k), data=data[k], cameras=cameras, labels=k) for k in FILE_ENDINGS]
+
+
+def convert_test(root: Path, out: Path, any_length: bool = False) -> list[Path]:
+    """Write the two test files; returns their paths."""
+    folder, data = test_folder(root), {labels: {} for labels in FILE_ENDINGS}
+    for name in tqdm(TEST_FRAMES, desc="test sequences", unit="sequence"):
+        path = folder / name / "annot_data.mat"
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        for labels, arrays in read_test(path, name, any_length).items():
+            data[labels][name] = arrays
+    return [_write(out / archive_name("test", k), data=data[k], labels=k) for k in FILE_ENDINGS]
+
+
+def _write(path: Path, **members) -> Path:
+    """Write the archive whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as stream:
+        np.savez(stream, **members)
+    part.replace(path)
+    return path
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="MPI-INF-3DHP to npz, both label sets.")
+    parser.add_argument("--root", type=Path, required=True, help="folder with S1 ... S8 and TS1 ... TS6")
+    parser.add_argument("--out", type=Path, default=Path("data"), help="where the npz files go (default: data)")
+    parser.add_argument("--only", choices=("train", "test"), help="convert one split (default: both)")
+    parser.add_argument("--any-length", action="store_true", help="take sequences of other lengths than published")
+    args = parser.parse_args(argv)
+    try:
+        if not args.root.is_dir():
+            raise UserError(f"{args.root}: no such folder")
+        for split, convert in (("test", convert_test), ("train", convert_training)):
+            if args.only in (None, split):
+                for path in convert(args.root, args.out, args.any_length):
+                    print(f"{path}: written")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
