@@ -53,7 +53,7 @@ def walker(frames=120, fps=50.0, phase=0.0, place=(0.0, 0.0)):
 def in_camera(world, distance=5.0, height=1.2):
     """World poses as a level camera in front sees them: x right, y down, z forward, metres."""
     world = np.asarray(world)
-    return np.stack([-world[..., 0], height - world[..., 2], world[..., 1] + distance], -1)
+    return np.stack([world[..., 0], height - world[..., 2], world[..., 1] + distance], -1)
 
 
 def pixels(camera, width=1280, height=720, focal=1100.0):
