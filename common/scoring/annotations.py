@@ -92,3 +92,36 @@ def read_annotation(folder: Path, sequence: str, labels: str = "annot3") -> Anno
     return Annotation(
         sequence, poses, valid, activity, hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     )
+
+
+def write_annotation(
+    folder: Path,
+    sequence: str,
+    keypoints: np.ndarray,
+    labels: dict[str, np.ndarray],
+    valid: np.ndarray,
+    activity: np.ndarray,
+) -> Path:
+    """Write `folder/sequence/annot_data.mat` as the official files are: MAT v7.3, every official key.
+
+    keypoints (F, 17, 2) pixels; labels {'annot3', 'univ_annot3'}: (F, 17, 3) mm, camera axes, absolute; valid (F,);
+    activity (F,), 1..7. `bb_crop`, which nothing here reads, is a cell of 34 zeros a frame.
+    """
+    path = Path(folder) / sequence / "annot_data.mat"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    poses = {"annot2": keypoints, **labels}
+    arrays = {key: np.asarray(array, np.float64)[:, None] for key, array in poses.items()}  # (F, 1, 17, D)
+    arrays |= {"valid_frame": np.asarray(valid, np.float64)[:, None]}
+    arrays |= {"activity_annotation": np.asarray(activity, np.float64)[:, None]}
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for key, array in arrays.items():
+            file.create_dataset(key, data=array).attrs["MATLAB_class"] = np.bytes_("double")
+        crop = file.create_dataset("#refs#/crop", data=np.zeros((34, 1)))
+        crop.attrs["MATLAB_class"] = np.bytes_("double")
+        cells = file.create_dataset("bb_crop", (len(keypoints), 1), h5py.ref_dtype)
+        cells[...] = crop.ref
+        cells.attrs["MATLAB_class"] = np.bytes_("cell")
+    with path.open("r+b") as stream:  # HDF5 begins behind MATLAB's header of 512 bytes
+        stream.write(b"MATLAB 7.3 MAT-file, Platform: any, Created by: h5py HDF5 schema 1.00 .".ljust(116))
+        stream.write(bytes(8) + (0x0200).to_bytes(2, "little") + b"IM")
+    return path
