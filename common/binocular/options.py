@@ -78,7 +78,7 @@ KEYS: dict[str, Key] = {
     "testing.batch_size": Key(256, int, "frames evaluated at a time"),
     "testing.test_times": Key(1, int, "hypotheses"),
     "testing.test_timesteps": Key(1, int, "sampler steps"),
-    "testing.test_num_diffusion_timesteps": Key(24, int, "N, of whose times the sampler visits some; at most T - 1"),
+    "testing.test_num_diffusion_timesteps": Key(24, int, "N, of whose times the sampler visits some; at most T"),
     "testing.skip_type": Key("uniform", str, "which times", ("uniform", "quad", "end")),
     "testing.eta": Key(None, float, "noise of the sampler; default: the mean deviation of the detector"),
     "testing.hypothesis_agg": Key("mean", str, "from hypotheses to one", ("mean", "pose_reproj", "joint_reproj")),

@@ -82,6 +82,7 @@ class Run:
     weights: str | None = None  # --model_diff_path
     resume: dict | None = None  # content of the resumed checkpoint
     progress: bool = True
+    note: str = ""  # stands in the report and on the pictures
 
 
 def typed_settings(arguments: argparse.Namespace) -> dict[str, object]:

@@ -6,7 +6,6 @@ import torch
 from common.binocular.network import GraphDenoiser, chebyshev_basis, sinusoid
 from common.skeleton import STEREO_17
 
-
 NAMES = {"x": "x", "t": "t", "action": "action", "depth": "x_depth"}
 
 
