@@ -62,6 +62,11 @@ class Annotation:
         return len(self.poses)
 
 
+def has_annotations(folder: Path) -> bool:
+    """Whether all six sequences can be scored from this folder."""
+    return all((Path(folder) / name / "annot_data.mat").is_file() for name in SEQUENCES)
+
+
 def read_annotation(folder: Path, sequence: str, labels: str = "annot3") -> Annotation:
     """Read `folder/sequence/annot_data.mat`. `labels` is the label set, annot3 or univ_annot3.
 
