@@ -131,7 +131,8 @@ class TextConditioned:
             self.prompt_embedding = nn.Parameter(0.02 * torch.randn(rows, LEARNED_TOKENS, channels))
         if text_width != channels:
             self.text_in = nn.Linear(text_width, channels)
-        layer = nn.TransformerEncoderLayer(channels, 8, text_hidden or 4 * channels, 0.0, "gelu", batch_first=True)
+        # Not batch_first: with it, evaluation takes a fused path that reads our mask of numbers as one of booleans.
+        layer = nn.TransformerEncoderLayer(channels, 8, text_hidden or 4 * channels, 0.0, "gelu")
         self.textTransEncoder = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
         self.text_ln = nn.LayerNorm(channels)
         self.text_proj = nn.Sequential(nn.Linear(channels, channels))
@@ -210,10 +211,10 @@ class TextConditioned:
         if hasattr(self, "text_in"):
             y = self.text_in(y)
         if self.text_attention == "sequence":
-            y = self.textTransEncoder(y)
+            y = self.textTransEncoder(y.transpose(0, 1)).transpose(0, 1)
         else:  # a row that stands n times in a softmax is one row whose logit is log n higher
             mask = counts.to(y.dtype).log().expand(len(rows), -1)  # (A, A)
-            y = self.textTransEncoder(y.transpose(0, 1), mask=mask).transpose(0, 1)
+            y = self.textTransEncoder(y, mask=mask)
         y = self.text_ln(y)
         return self.text_proj(y[torch.arange(len(rows), device=rows.device), positions]), y
 
