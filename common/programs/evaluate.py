@@ -42,7 +42,7 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
     published = options.protocol == "published"
     skeleton, centre = dataset(options).skeleton, REGISTRY[card["model"]].centre_only
     windows = Windows(clips, skeleton, card["frames"], None, place.device, published, centre_only=centre)
-    sampling = _sampling(options)
+    sampling = sampling_of(options)
     _announce(lifter, windows, sampling, place, notice)
     errors = evaluate(lifter, windows, sampling, place, limit=2 if options.debug else None)
 
@@ -80,7 +80,8 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
     return out
 
 
-def _sampling(options: Namespace) -> Sampling:
+def sampling_of(options: Namespace) -> Sampling:
+    """How the flags ask to sample; -b counts windows only where a checkpoint is evaluated."""
     typed = options.typed.get("batch_size") if options.evaluate else None
     return Sampling(
         hypotheses=options.hypotheses,
