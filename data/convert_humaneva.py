@@ -18,12 +18,13 @@ import argparse
 import re
 import sys
 import warnings
+import zlib
 from pathlib import Path
 
 import h5py
 import numpy as np
 import scipy.io
-from scipy.io.matlab import MatlabFunction, MatlabObject, MatlabOpaque
+from scipy.io.matlab import MatlabFunction, MatlabObject, MatlabOpaque, MatReadError
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -64,8 +65,11 @@ def read_mat(path: Path) -> dict[str, np.ndarray]:
             warnings.simplefilter("ignore")
             content = scipy.io.loadmat(path)
     except NotImplementedError:  # v7.3 is HDF5
-        return _read_hdf5(path)
-    except (ValueError, OSError, EOFError, TypeError) as error:
+        try:
+            return _read_hdf5(path)
+        except OSError as error:
+            raise UserError(f"{path}: not a readable .mat file ({error})") from None
+    except (MatReadError, ValueError, OSError, EOFError, TypeError, zlib.error) as error:
         raise UserError(f"{path}: not a readable .mat file ({error})") from None
     arrays, classes = {}, []
     for name, value in content.items():

@@ -11,11 +11,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from common.errors import UserError
 from common.models.blocks import LayerNorm6
 from common.models.graph_conv import GraphBlock, joint_graph, temporal_graph
 from common.models.mixste import MixSTE
 from common.models.prompts import CONTEXT
 from common.models.text import TextAttention, TextCondition, TextConditioned
+from common.skeleton import SKELETONS
 
 
 def velocity(x: Tensor) -> Tensor:
@@ -78,6 +80,8 @@ class Grap2EqLite(MixSTE):
         self.spatial_vel_fuse = nn.ModuleList(VelocityFusion() for _ in rates)
         self.temporal_vel_fuse = nn.ModuleList(VelocityFusion() for _ in rates)
         self.Spatial_vel_norm, self.Temporal_vel_norm = LayerNorm6(channels), LayerNorm6(channels)
+        if len(SKELETONS[skeleton]) != joints:
+            raise UserError(f"the skeleton {skeleton} has {len(SKELETONS[skeleton])} joints, not {joints}")
         graphs = joint_graph(skeleton, variant, single_pass), temporal_graph(frames, tem_alpha, tem_beta)
         for name, graph in zip(("joint_graph", "frame_graph"), graphs, strict=True):  # (J, J), (F, F)
             self.register_buffer(name, graph.to(self.Spatial_pos_embed.device), persistent=False)
