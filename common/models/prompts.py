@@ -158,7 +158,8 @@ def read_prompts(path: Path, layout: Layout) -> tuple[list[str], Tensor, Tensor]
     try:
         with safe_open(path, "pt") as file:
             card = json.loads((file.metadata() or {}).get("prompts", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # cloned: get_tensor maps the file, which may be written anew
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{path}: not a readable prompt file ({error})") from None
     if not isinstance(card, dict) or set(tensors) != {"features", "positions"}:
