@@ -22,13 +22,17 @@ def draw_frame(data: StereoData, row: int, start: Tensor, poses: dict[str, Tenso
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     views = data.projections.shape[1]
-    figure = Figure(figsize=(4.2 * (views + 1), 4.6), layout="constrained")
+    figure = Figure(figsize=(4.4 * views + 5, 5.2))
     FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(
+        1, views + 1, width_ratios=[*[1] * views, 1.1], left=0.05, right=0.97, top=0.84, wspace=0.2
+    )
     truth, model, raw = data.keypoints_3d[row], poses["model"][row], poses["input"][row]
     for v in range(views):
-        ax = figure.add_subplot(1, views + 1, v + 1)
+        ax = figure.add_subplot(grid[v])
         camera = data.projections[row, v : v + 1]
         layers = (
             (project(truth, camera)[0], TRUTH, "truth", "-"),
@@ -45,16 +49,20 @@ def draw_frame(data: StereoData, row: int, start: Tensor, poses: dict[str, Tenso
         ax.set_xlabel("pixels of the crop")
         if v == 0:
             ax.legend(loc="lower right", fontsize=7)
-    ax = figure.add_subplot(1, views + 1, views + 1, projection="3d")
+    ax = figure.add_subplot(grid[views], projection="3d")
     for pose, colour, label in ((truth, TRUTH, "truth"), (raw, RAW, "triangulated"), (model, MODEL, "denoised")):
         for child, parent in STEREO_17.edges:
             bone = pose[[child, parent]]
             ax.plot(bone[:, 0], bone[:, 1], bone[:, 2], color=colour, lw=1.4)
         error = "" if label == "truth" else f" {1000 * float(mpjpe(pose, truth)):.1f} mm"
         ax.plot([], [], color=colour, label=label + error)
-    ax.legend(loc="upper left", fontsize=7)
-    ax.set(xlabel="x, m", ylabel="y, m", zlabel="z, m", title="3D")
-    low, high = truth.amin(0) - 0.1, truth.amax(0) + 0.1
+    ax.legend(loc="lower left", bbox_to_anchor=(0.1, 0.98), fontsize=8, ncols=3, columnspacing=1, handlelength=1)
+    ax.set(xlabel="x, m", ylabel="y, m", zlabel="z, m")
+    for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
+        axis.set_major_locator(MaxNLocator(4))
+    middle, half = (truth.amin(0) + truth.amax(0)) / 2, (truth.amax(0) - truth.amin(0)) / 2 + 0.1
+    half[:2] = half[:2].max().clamp_min(0.45)
+    low, high = middle - half, middle + half
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
     ax.set_box_aspect((high - low).tolist())
     # Seen from the side, where depth, the direction that two views know least, lies in the picture.
@@ -62,7 +70,7 @@ def draw_frame(data: StereoData, row: int, start: Tensor, poses: dict[str, Tenso
     ax.view_init(elev=12, azim=float(torch.rad2deg(torch.atan2(toward[1], toward[0]))) + 60)
     who = f"{data.subjects[data.subject[row]]}, {data.actions[data.action[row]]}, row {int(data.row[row])}"
     figure.suptitle(" - ".join(filter(None, (note, who))))
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=100)
     return path
 
 

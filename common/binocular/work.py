@@ -85,6 +85,8 @@ def evaluate_run(run: Run) -> dict:
     protocol, debias = settings["testing.protocol"], settings["testing.debias"] == "file"
     known = settings["dataset.val.pred_2d_error_dis_path"] is not None
     noise = read_noise(settings, "val") if debias or known else None
+    if noise is None:
+        run.say("No detector statistics are named (dataset.val.pred_2d_error_dis_path): no de-biased row.")
     leaked = guard_leak(noise, data, protocol)
     if leaked:
         run.say(f"Warning: {leaked} (--protocol published).")
