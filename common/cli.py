@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.config_files import read_config
 from common.engine import checkpoint, devices
 from common.engine.log import say
 from common.errors import UserError
@@ -38,7 +39,7 @@ def _main(preset: str, description: str | None, argv: list[str]) -> int:
     defaults = dict(PRESETS[preset])
     if "--demo" in argv:
         defaults |= DEMO
-    options = parse(argv, description, defaults)
+    options = parse(argv, description, defaults, read_config)
     check(options)
     first = not devices.under_launcher()
     gpus = [] if options.gpu == "mps" or not first else devices.wanted_gpus(options.gpu, lambda line: None)

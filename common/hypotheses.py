@@ -49,6 +49,11 @@ def reprojection_errors(poses: Tensor, roots: Tensor, evidence: Evidence) -> Ten
     return joint_errors(screen, evidence.keypoints_2d.unsqueeze(-4))
 
 
+def average_repeats(poses: Tensor, repeats: int) -> Tensor:
+    """The mean of every `repeats` neighbouring hypotheses: (B, K, H * R, F, J, 3) to (B, K, H, F, J, 3)."""
+    return poses.unflatten(2, (-1, repeats)).mean(3)
+
+
 def p_agg(poses: Tensor, evidence: Evidence) -> Tensor:
     """The mean of the hypotheses (D3DP, section 3.4)."""
     return poses.mean(-4)

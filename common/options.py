@@ -6,7 +6,7 @@ A program's defaults come from its preset (`common.presets`), then from `--confi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import UserError
@@ -17,19 +17,27 @@ class Flag:
     names: tuple[str, ...]
     help: str
     default: object = None
-    type: type | None = str  # None: a switch
+    type: Callable | None = str  # None: a switch
     choices: tuple[str, ...] | None = None
-    group: str = "data"
     dest: str = ""
+    group: str = "data"
 
     @property
     def destination(self) -> str:
-        longest = next((n for n in self.names if n.startswith("--")), self.names[0])
-        return self.dest or longest.lstrip("-").replace("-", "_")
+        return self.dest or next(n for n in self.names if n.startswith("--")).lstrip("-").replace("-", "_")
+
+
+def yes_no(text: str) -> bool:
+    """True, yes, 1 and the like."""
+    if text.lower() in ("true", "yes", "1", "on"):
+        return True
+    if text.lower() in ("false", "no", "0", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"expected True or False, not {text}")
 
 
 def _flags(group: str, *rows: Flag) -> tuple[Flag, ...]:
-    return tuple(Flag(r.names, r.help, r.default, r.type, r.choices, group, r.dest) for r in rows)
+    return tuple(Flag(r.names, r.help, r.default, r.type, r.choices, r.dest, group) for r in rows)
 
 
 FLAGS: tuple[Flag, ...] = (
@@ -45,13 +53,14 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("-s", "--stride"), "frames from one training window to the next (default: the window)", None, int),
         Flag(("--subset",), "share of the training clips to use", 1.0, float),
         Flag(("--downsample",), "use every n-th frame", 1, int),
+        Flag(("--labels",), "MPI-INF-3DHP's label set (default: the one found, annot3 first)", None, str, ("annot3", "univ_annot3")),
         Flag(("-no-da", "--no-data-augmentation"), "train without mirrored copies", False, None),
     ),
     *_flags(
         "model",
         Flag(("--model",), "denoiser; the names are in the README", "mixste"),
-        Flag(("-cs", "--channels"), "width of the network", 512, int),
-        Flag(("-dep", "--depth"), "pairs of spatial and temporal blocks", 8, int),
+        Flag(("-cs", "--embed_dim", "--channels"), "width of the network", 512, int, dest="channels"),
+        Flag(("-dep", "--transformer_depth", "--depth"), "pairs of spatial and temporal blocks", 8, int, dest="depth"),
         Flag(("--variant",), "what network and sampler compute", "default", str, ("default", "published")),
     ),
     *_flags(
@@ -60,6 +69,15 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("-scale", "--scale"), "scale of the signal before noise is added", 1.0, float),
         Flag(("-num_proposals", "--hypotheses"), "hypotheses H in evaluation", 1, int),
         Flag(("-sampling_timesteps", "--sampling-timesteps", "--sampling_timesteps"), "DDIM steps K", 1, int),
+        Flag(("--repeat_n",), "draw so many times the hypotheses and take means (Diff3DHPE)", 1, int),
+        Flag(("--test-time-augmentation",), "average in the mirrored body", True, yes_no),
+        Flag(("--with_time_emb", "--time-emb"), "Diff3DHPE: the network sees the diffusion step", True, yes_no, dest="time_emb"),
+        Flag(("--beta_schedule",), "Diff3DHPE: noise schedule", "cosine", str, ("cosine", "linear", "logcosine")),
+        Flag(("--ddim_sampling_eta",), "Diff3DHPE: noise added in sampling", 0.0, float),
+        Flag(("--ddim-coefficients",), "Diff3DHPE: sampling step", "textbook", str, ("textbook", "published")),
+        Flag(("--clip_denoised",), "Diff3DHPE: clamp each estimate to the unit", True, yes_no),
+        Flag(("--clip_loss",), "Diff3DHPE: cap the loss weight at 3", True, yes_no),
+        Flag(("--unit",), "Diff3DHPE: metres of one network unit (default: from the training data)", None, float),
     ),
     *_flags(
         "training",
@@ -67,6 +85,9 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("-r", "--resume"), "continue from this file of the checkpoint folder", ""),
         Flag(("-e", "--epochs"), "epochs", 100, int),
         Flag(("-b", "--batch-size"), "frames a training step (at least one window); windows in evaluation", 1024, int),
+        Flag(("--batch-size-eval",), "windows at a time in evaluation (default: -b there)", None, int),
+        Flag(("--patience",), "stop after so many epochs without a better one", None, int),
+        Flag(("--max_time", "--max-time"), "stop after so many hours", None, float),
         Flag(("-lr", "--learning-rate"), "learning rate of AdamW", 6e-5, float),
         Flag(("-lrd", "--lr-decay"), "factor on the learning rate after each epoch", 0.993, float),
         Flag(("-cf", "--checkpoint-frequency"), "keep epoch_N.bin every so many epochs", 20, int),
@@ -102,7 +123,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     *_flags(
         "devices",
-        Flag(("-gpu", "--gpu"), "GPUs, as 0 or 0,1; -1 is the CPU; mps", "0"),
+        Flag(("-gpu", "--gpu_id", "--gpu"), "GPUs, as 0 or 0,1; -1 is the CPU; mps", "0"),
         Flag(("--amp",), "bf16 autocast", False, None),
         Flag(("--compile",), "compile the network with torch.compile", False, None),
         Flag(("-l", "--log"), "folder of TensorBoard logs", "log/default"),
@@ -136,8 +157,8 @@ ACCEPTED: dict[str, tuple[bool, str]] = {
     "--no-bone-length": (False, "the published program never read it"),
     "--no-proj": (False, "the published program never read it"),
     "--compare": (False, "the published program never read it"),
-    "-test-time-augmentation": (True, "the mirrored body is always averaged in"),
-    "--test-time-augmentation": (True, "the mirrored body is always averaged in"),
+    "--out_all": (True, "the model's name says it: diff3dhpe or diff3dhpe_s2f"),
+    "--loss_type": (True, "the published program never read it"),
 }
 
 
@@ -180,19 +201,18 @@ def make_parser(description: str | None, defaults: Mapping[str, object], typed_o
 def parse(
     argv: Sequence[str], description: str | None, defaults: Mapping[str, object], config=None
 ) -> argparse.Namespace:
-    """Flags of a command line as a namespace; `typed` holds what was typed, `notices` what to say about it.
+    """Flags of a command line as a namespace; `typed` holds what was typed, `given` that and the
+    settings file's values, `notices` what to say about them.
 
     config(path) reads a settings file into flag values, which stand between the preset and what is typed.
     """
     typed = vars(make_parser(description, {}, typed_only=True).parse_args(argv))
     notices = typed.pop("notices", [])
-    settings = dict(defaults)
-    if typed.get("config"):
-        settings |= config(typed["config"])
+    settings = config(typed["config"]) if typed.get("config") else {}
     known = {flag.destination for flag in FLAGS}
-    for name in settings:
+    for name in {**defaults, **settings}:
         if name not in known:
             raise UserError(f"unknown setting {name}")
-    options = make_parser(description, settings).parse_args(argv)
-    options.typed, options.notices, options.config_values = typed, notices, settings
+    options = make_parser(description, {**defaults, **settings}).parse_args(argv)
+    options.typed, options.given, options.notices = typed, {**settings, **typed}, notices
     return options

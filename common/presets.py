@@ -5,6 +5,16 @@ from __future__ import annotations
 PRESETS: dict[str, dict[str, object]] = {
     "h36m": {"checkpoint": "checkpoint/model_h36m"},
     "h36m_gt": {"checkpoint": "checkpoint/model_h36m_gt", "keypoints": "gt", "epochs": 120},
+    "3dhp": {
+        "dataset": "3dhp",
+        "keypoints": "gt",
+        "subjects_train": "*",
+        "subjects_test": "*",
+        "checkpoint": "checkpoint/model_3dhp",
+        "learning_rate": 7e-5,
+        "lr_decay": 0.995,
+        "epochs": 120,
+    },
 }
 
 # What `--demo` changes: small enough for a CPU, the same program.

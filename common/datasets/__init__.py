@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.datasets import h36m
+from common.datasets import h36m, humaneva, threedhp
 from common.datasets.checks import select_actions
 from common.datasets.clips import Clip
 from common.errors import UserError
@@ -16,16 +16,41 @@ from common.skeleton import Skeleton
 
 @dataclass(frozen=True)
 class DataSet:
-    """A row of the table. load(options, subjects) returns the clips of a comma list of subjects."""
+    """A row of the table. load(options, role) returns the 'train' or 'test' clips that the subject flags name."""
 
     load: Callable[[Namespace, str], list[Clip]]
     skeleton: Skeleton
     name: str  # as it stands in names of result files
-    labels: str | None = None  # the label set, where there are several
+    labels: Callable[[Namespace], str | None] = lambda options: None  # the label set, where there are several
+
+
+def _subjects(options: Namespace, role: str) -> str:
+    return options.subjects_train if role == "train" else options.subjects_test
+
+
+def _h36m(options: Namespace, role: str) -> list[Clip]:
+    return h36m.load_h36m(Path(options.data_root), options.keypoints, _subjects(options, role))
+
+
+def _threedhp(options: Namespace, role: str) -> list[Clip]:
+    published = options.protocol == "published"
+    root, labels = Path(options.data_root), _threedhp_labels(options)
+    return threedhp.load_threedhp(root, role, labels, _subjects(options, role), published)[0]
+
+
+def _threedhp_labels(options: Namespace) -> str:
+    """The label set asked for, else the test file's; both splits must be of one set."""
+    return threedhp.find_archive(Path(options.data_root), "test", options.labels)[1]
+
+
+def _humaneva(options: Namespace, role: str) -> list[Clip]:
+    return humaneva.load_humaneva(Path(options.data_root), options.keypoints, _subjects(options, role))
 
 
 DATASETS: dict[str, DataSet] = {
-    "h36m": DataSet(lambda o, subjects: h36m.load_h36m(Path(o.data_root), o.keypoints, subjects), h36m.SKELETON, "h36m"),
+    "h36m": DataSet(_h36m, h36m.SKELETON, "h36m"),
+    "3dhp": DataSet(_threedhp, threedhp.SKELETON, "3dhp", _threedhp_labels),
+    "humaneva15": DataSet(_humaneva, humaneva.SKELETON, "humaneva"),
 }
 
 
@@ -37,8 +62,7 @@ def dataset(options: Namespace) -> DataSet:
 
 def load_clips(options: Namespace, role: str, notice: Callable[[str], None]) -> list[Clip]:
     """The training or test clips that the flags ask for: subjects, actions, every n-th frame, a share of the clips."""
-    subjects = options.subjects_train if role == "train" else options.subjects_test
-    clips = select_actions(dataset(options).load(options, subjects), options.actions, notice)
+    clips = select_actions(dataset(options).load(options, role), options.actions, notice)
     if options.downsample < 1:
         raise UserError(f"--downsample {options.downsample}: expected 1 or more")
     if options.downsample > 1:

@@ -26,6 +26,9 @@ _SCHEDULE = re.compile(
 )
 _PROFILER = re.compile(r"(^|\.)total_(ops|params)$")
 
+# Where published files keep the weights.
+_WEIGHT_KEYS = ("model_pos", "model_diffusion", "state_dict")
+
 # Other names of a file, tried when it is absent.
 _ALIASES = {"best_epoch.bin": "best_epoch_1_1.bin", "best_epoch_1_1.bin": "best_epoch.bin"}
 
@@ -63,7 +66,7 @@ def load(path: Path) -> dict:
         if content["card"].get("version", 0) > VERSION:
             raise UserError(f"{path}: written by a newer version of this program; update to read it")
         return content
-    state = content.get("model_pos", content.get("state_dict", content))
+    state = next((content[key] for key in _WEIGHT_KEYS if key in content), content)
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: no network in this file; keys: {', '.join(map(str, list(content)[:8]))}")
     name, sizes, weights = import_published(state, str(path))
@@ -80,7 +83,7 @@ def load(path: Path) -> dict:
         "seed": None,
         "epoch": content.get("epoch"),
         "version": VERSION,
-        "diffusion": {},
+        "diffusion": dict(REGISTRY[name].published_diffusion),
         "source": "published",
     }
     return {"card": card, "weights": weights}

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from common.datasets.windows import Batch, Windows
 from common.engine.devices import Place, autocast
-from common.hypotheses import Evidence, available
+from common.hypotheses import Evidence, available, average_repeats
 from common.lifter import DiffusionLifter
 from common.metrics import mpjpe, procrustes_align
 from common.noise import window_noise
@@ -34,6 +34,7 @@ class Sampling:
     amp: bool = False
     neutral: bool = False  # hide the action
     flip: bool = True
+    repeat: int = 1  # each hypothesis is the mean of so many draws
 
 
 @dataclass
@@ -114,7 +115,10 @@ def sample(
         return window_noise(sampling.seed, keys, hypotheses, shape, place.device)
 
     with autocast(place.device, sampling.amp):
-        poses = lifter.sample(batch, sampling.hypotheses, sampling.steps, noise, sampling.flip, chunk).float()
+        draws = sampling.hypotheses * sampling.repeat
+        poses = lifter.sample(batch, draws, sampling.steps, noise, sampling.flip, chunk).float()
+    if sampling.repeat > 1:
+        poses = average_repeats(poses, sampling.repeat)
     poses[..., windows.skeleton.root, :] = 0
     return poses
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -41,6 +41,8 @@ class Model:
     derive: Callable[[dict[str, Tensor], dict], dict[str, Tensor]] = lambda state, sizes: {}
     # Settings of its diffusion (from flags, stored in the card) to the values that the lifter takes.
     diffusion: Callable[..., Diffusion] = d3dp_diffusion
+    # Settings under which the published weights were made and scored.
+    published_diffusion: Mapping[str, object] = field(default_factory=dict)
     # Flags, by destination, that build() takes beside the sizes; for published sizes the checkpoint answers.
     options: tuple[str, ...] = ()
     # Flags, by destination, that diffusion() takes.

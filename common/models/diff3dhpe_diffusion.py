@@ -95,14 +95,10 @@ def diff3dhpe_diffusion(
     )
 
 
-def average_repeats(poses: Tensor, repeat_n: int) -> Tensor:
-    """The mean of every repeat_n consecutive hypotheses: (B, K, H * R, F, J, 3) to (B, K, H, F, J, 3)."""
-    return torch.stack(poses.split(repeat_n, dim=2), 2).mean(3)
-
-
 # What both rows of the registry share; the flags by destination.
 ROW = {
     "diffusion": diff3dhpe_diffusion,
+    "published_diffusion": {"ddim_coefficients": "published"},
     "options": ("time_emb",),
     "diffusion_options": (
         "unit",

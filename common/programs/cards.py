@@ -13,6 +13,8 @@ from common.errors import UserError
 from common.models import REGISTRY
 from common.models.diff3dhpe_diffusion import normalisation_scale
 
+# What a run may choose anew: how to sample, not what the weights were made for.
+_SAMPLER = ("ddim_sampling_eta", "ddim_coefficients", "clip_denoised")
 _SIZE_FLAGS = {"number_of_frames": "frames", "channels": "channels", "depth": "depth"}
 
 
@@ -41,7 +43,7 @@ def new_card(options: Namespace, clips: list[Clip]) -> dict:
         "joints": len(skeleton),
         "skeleton": skeleton.name,
         "keypoints": options.keypoints,
-        "labels": dataset(options).labels,
+        "labels": dataset(options).labels(options),
         "units": "m",
         "seed": options.seed,
         "epoch": 0,
@@ -62,7 +64,7 @@ def _option(options: Namespace, name: str, skeleton, clips: list[Clip]):
     if name == "actions":
         return sorted({clip.action_name for clip in clips})
     if name == "unit":
-        return normalisation_scale(clips, skeleton.root)
+        return options.unit or normalisation_scale(clips, skeleton.root)
     return getattr(options, name)
 
 
@@ -77,18 +79,19 @@ def mean_pose(clips: list[Clip], root: int) -> np.ndarray:
 
 
 def check_card(card: dict, options: Namespace) -> None:
-    """Refuse a typed flag that contradicts the checkpoint, and data of another skeleton."""
-    for flag, value in options.typed.items():
+    """Refuse a given flag that contradicts the checkpoint, and data of another skeleton; set the sampler's flags."""
+    diffusion = card.setdefault("diffusion", {})
+    settable = REGISTRY[card["model"]].diffusion_options if card["model"] in REGISTRY else ()
+    for flag, value in options.given.items():
+        if flag in settable and (flag in _SAMPLER or flag not in diffusion):
+            diffusion[flag] = value  # published files do not store theirs
+            continue
         if flag == "model":
             stored = card["model"]
         elif flag in _SIZE_FLAGS:
             stored = card["sizes"].get(_SIZE_FLAGS[flag], value)
-        elif flag in card["sizes"]:
-            stored = card["sizes"][flag]
-        elif flag in card.get("diffusion", {}):
-            stored = card["diffusion"][flag]
         else:
-            continue
+            stored = card["sizes"].get(flag, diffusion.get(flag, value))
         if stored != value:
             raise UserError(f"--{flag.replace('_', '-')} {value} contradicts the checkpoint, which has {stored}")
     if card["skeleton"] != dataset(options).skeleton.name:

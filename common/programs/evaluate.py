@@ -21,6 +21,7 @@ from common.lifter import DiffusionLifter
 from common.metrics import mpjpe, p_mpjpe
 from common.models import REGISTRY
 from common.models.blocks import choose_attention
+from common.models.diff3dhpe_diffusion import normalisation_scale
 from common.programs.cards import check_card
 
 
@@ -34,6 +35,7 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
     if card["keypoints"] and card["keypoints"] != options.keypoints:
         notice(f"Warning: the checkpoint was trained on 2D from {card['keypoints']}, not {options.keypoints}.")
 
+    _set_unit(card, options, notice)
     lifter = checkpoint.make_lifter(card, content["weights"]).to(place.device).eval()
     choose_attention(lifter, place.device, card["frames"], card["joints"])
     flop = flop_per_window(lifter, card)
@@ -57,7 +59,7 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
         "as_published": getattr(options, "published_settings", []),
         "dataset": options.dataset,
         "keypoints": options.keypoints,
-        "labels": dataset(options).labels,
+        "labels": dataset(options).labels(options),
         "subjects": options.subjects_test,
         "actions": options.actions,
         "hypotheses": sampling.hypotheses,
@@ -82,7 +84,7 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
 
 def sampling_of(options: Namespace) -> Sampling:
     """How the flags ask to sample; -b counts windows only where a checkpoint is evaluated."""
-    typed = options.typed.get("batch_size") if options.evaluate else None
+    typed = options.batch_size_eval or (options.typed.get("batch_size") if options.evaluate else None)
     return Sampling(
         hypotheses=options.hypotheses,
         steps=options.sampling_timesteps,
@@ -91,7 +93,17 @@ def sampling_of(options: Namespace) -> Sampling:
         protocol_2=options.p2,
         published=options.protocol == "published",
         amp=options.amp,
+        flip=options.test_time_augmentation,
+        repeat=options.repeat_n,
     )
+
+
+def _set_unit(card: dict, options: Namespace, notice) -> None:
+    """Published Diff3DHPE files do not store their unit of length: take it from the data, as that code did."""
+    if "unit" in REGISTRY[card["model"]].diffusion_options and card["diffusion"].get("unit") is None:
+        clips = [*load_clips(options, "train", notice), *load_clips(options, "test", notice)]
+        card["diffusion"]["unit"] = unit = normalisation_scale(clips, dataset(options).skeleton.root)
+        notice(f"The file does not say its unit of length; from all data it is {unit:.4f} m (--unit sets it).")
 
 
 def _announce(lifter, windows: Windows, sampling: Sampling, place: Place, notice) -> None:

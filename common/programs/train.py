@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -116,7 +117,8 @@ def _epochs(
         everything = errors.mean("protocol_1", np.ones(len(judge.clips), bool))
         return float(everything[0, errors.columns.index("P_Agg")])
 
-    while trainer.epoch < options.epochs:
+    started = time.time()
+    while trainer.epoch < options.epochs and not _finished(options, trainer.history, started):
         row = trainer.run_epoch(validate)
         best = min((r["valid_mm"] for r in trainer.history[:-1] if r["valid_mm"] is not None), default=None)
         if place.first:
@@ -137,6 +139,14 @@ def _epochs(
         from common.viz.curves import training_curves
 
         training_curves(folder / "loss_3d.png", trainer.history)
+
+
+def _finished(options: Namespace, history: list[dict], started: float) -> bool:
+    """True when --patience or --max_time says to stop."""
+    scored = [row["valid_mm"] for row in history if row["valid_mm"] is not None]
+    if options.patience and scored and len(scored) - 1 - scored.index(min(scored)) >= options.patience:
+        return True
+    return bool(options.max_time) and time.time() - started > 3600 * options.max_time
 
 
 def _tell(row: dict, options: Namespace) -> None:

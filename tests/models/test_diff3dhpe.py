@@ -25,11 +25,11 @@ from common.diffusion import (
 )
 from common.engine.checkpoint import import_published
 from common.errors import UserError
+from common.hypotheses import average_repeats
 from common.lifter import DiffusionLifter
 from common.models import REGISTRY, build
 from common.models.blocks import sinusoid
 from common.models.diff3dhpe_diffusion import (
-    average_repeats,
     clips_beyond,
     ddim_step_published,
     diff3dhpe_diffusion,
