@@ -21,6 +21,7 @@ class Flag:
     choices: tuple[str, ...] | None = None
     dest: str = ""
     group: str = "data"
+    repeat: bool = False  # may be given several times; the value is a list, None without any
 
     @property
     def destination(self) -> str:
@@ -172,11 +173,19 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-def make_parser(description: str | None, defaults: Mapping[str, object], typed_only: bool = False) -> _Parser:
+def _table(extra: Sequence[Flag]) -> list[Flag]:
+    """The flags with a program's own, which replace those of the same name."""
+    names = {name for flag in extra for name in flag.names}
+    return [*(flag for flag in FLAGS if not names.intersection(flag.names)), *extra]
+
+
+def make_parser(
+    description: str | None, defaults: Mapping[str, object], typed_only: bool = False, extra: Sequence[Flag] = ()
+) -> _Parser:
     """The parser of a program; `defaults` override the table's. `typed_only` leaves out what is not typed."""
     parser = _Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     groups = {}
-    for flag in FLAGS:
+    for flag in _table(extra):
         group = groups.setdefault(flag.group, parser.add_argument_group(flag.group))
         default = argparse.SUPPRESS if typed_only else defaults.get(flag.destination, flag.default)
         if flag.type is None:
@@ -188,31 +197,40 @@ def make_parser(description: str | None, defaults: Mapping[str, object], typed_o
                 dest=flag.destination,
                 help=flag.help + shown,
                 type=flag.type,
+                action="append" if flag.repeat else "store",
                 choices=flag.choices,
                 default=default,
                 metavar=None if flag.choices else flag.type.__name__.upper(),
             )
+    known = {name for flag in _table(extra) for name in flag.names}
     for name, (takes_value, _) in ACCEPTED.items():
+        if name in known:
+            continue
         nargs = {"nargs": "?"} if takes_value else {"nargs": 0}
         parser.add_argument(name, help=argparse.SUPPRESS, action=_Notice, dest="notices", default=argparse.SUPPRESS, **nargs)
     return parser
 
 
 def parse(
-    argv: Sequence[str], description: str | None, defaults: Mapping[str, object], config=None
+    argv: Sequence[str],
+    description: str | None,
+    defaults: Mapping[str, object],
+    config=None,
+    extra: Sequence[Flag] = (),
 ) -> argparse.Namespace:
     """Flags of a command line as a namespace; `typed` holds what was typed, `given` that and the
     settings file's values, `notices` what to say about them.
 
-    config(path) reads a settings file into flag values, which stand between the preset and what is typed.
+    config(path) reads a settings file into flag values, which stand between the preset and what is typed. extra: a
+    program's own flags, which replace those of the table that share a name.
     """
-    typed = vars(make_parser(description, {}, typed_only=True).parse_args(argv))
+    typed = vars(make_parser(description, {}, typed_only=True, extra=extra).parse_args(argv))
     notices = typed.pop("notices", [])
     settings = config(typed["config"]) if typed.get("config") else {}
-    known = {flag.destination for flag in FLAGS}
+    known = {flag.destination for flag in _table(extra)}
     for name in {**defaults, **settings}:
         if name not in known:
             raise UserError(f"unknown setting {name}")
-    options = make_parser(description, {**defaults, **settings}).parse_args(argv)
+    options = make_parser(description, {**defaults, **settings}, extra=extra).parse_args(argv)
     options.typed, options.given, options.notices = typed, {**settings, **typed}, notices
     return options
