@@ -44,7 +44,7 @@ class VelocityFusion(nn.Linear):
         # A softmax over two numbers is a sigmoid of their difference.
         weight, bias = self.weight[0] - self.weight[1], self.bias[0] - self.bias[1]
         logits = torch.cat([v.unflatten(-1, (-1, 2)) @ weight, d.unflatten(-1, (-1, 2)) @ weight], -1)
-        w = torch.lerp(d, v, torch.sigmoid(logits + bias))  # (B, H, F, J, C)
+        w = d + torch.sigmoid(logits + bias) * (v - d)  # (B, H, F, J, C)
         return torch.cat([x[:, :, :1], x[:, :, :-1] + w[:, :, 1:]], 2), w
 
 

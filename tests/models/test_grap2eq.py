@@ -410,6 +410,22 @@ def test_single_pass_training_and_sampling_need_no_noise():
     torch.testing.assert_close(nan[:, 0], mean, rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["default", "published"])
+def test_autocast_stays_close(variant):
+    model = learned(variant=variant)
+    x = torch.randn(2, 9, 17, 2), torch.randn(2, 3, 9, 17, 3), torch.tensor([3, 700])
+    exact = model(*x, model.condition(untold(2)))
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(*x, model.condition(untold(2)))
+    assert (rounded.float() - exact).abs().mean() < 0.03 * exact.abs().mean()
+
+
+def test_a_skeleton_of_another_size_is_refused():
+    with pytest.raises(UserError, match="17 joints, not 15"):
+        build("grap2eq_lite", frames=9, joints=15, channels=16, depth=1)
+
+
 @pytest.mark.parametrize(("frames", "joints"), [(243, 17), (27, 15)])
 def test_cost_is_at_most_2_2_times_mixste(frames, joints):
     skeleton = "h36m_17" if joints == 17 else "humaneva_15"
