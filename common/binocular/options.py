@@ -94,6 +94,8 @@ _INERT_SPLIT = "mhad_root h36m_root pred_results_path rectificated baseline_widt
 INERT = (*_INERT.split(), *(f"dataset.{side}.{n}" for side in ("train", "val") for n in _INERT_SPLIT.split()))
 # What the trained weights depend on: stored with them.
 TRAINED = [k for k in KEYS if k.startswith(("model.", "diffusion.")) or k in ("data.root_relative", "data.legacy_skew")]
+# Of these, what another start may change: how to train on, or which process to sample.
+LOOSE = [k for k in TRAINED if k.startswith("diffusion.")] + ["model.dropout", "model.ema", "model.ema_rate"]
 
 
 def check(name: str, value: object, source: str) -> object:

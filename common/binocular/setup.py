@@ -10,6 +10,7 @@ from common.binocular import formats
 from common.binocular.data import StereoData, action_name, load_split
 from common.binocular.diffusion import time_grid
 from common.binocular.noise import DetectorNoise, leak, load_noise
+from common.binocular.options import LOOSE
 from common.binocular.sample import Sampler
 from common.binocular.train import make_process
 from common.errors import UserError
@@ -23,10 +24,13 @@ DEPTH_AXIS = {"default": "camera", "published": "world_z"}
 def settle(run: Run, content: dict | None) -> dict:
     """The settings with what the weights fix, and `depth_axis` and `legacy_skew` made definite.
 
-    A typed value that contradicts the weights is an error; a file's is overruled with a line.
+    A typed value that contradicts the weights is an error, or wins where they allow it (`LOOSE`); a file's is overruled
+    with a line.
     """
     settings = dict(run.settings)
     for key, value in (content["card"]["settings"] if content else {}).items():
+        if key in run.typed and key in LOOSE:
+            continue
         if key in run.typed and run.typed[key] != value:
             raise UserError(f"{key}: {run.typed[key]} asked for, but the checkpoint has {value}")
         if settings[key] != value:

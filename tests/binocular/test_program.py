@@ -155,7 +155,11 @@ def test_a_typed_flag_wins(stereo, tmp_path):
     assert content["optimizer"]["param_groups"][0]["lr"] == 1e-3
     assert content["optimizer"]["param_groups"][0]["eps"] == 1e-7
     assert content["weights"]["gconv_input.bias"].shape[-1] == 16
-    # What the weights fix cannot be typed away.
+    # What the weights fix cannot be typed away; the rest can.
+    words = ["--train", "--model_diff_path", folder / "ckpt_last.pth", "--dropout", 0, "--epochs", 1]
+    code, tuned = run(tmp_path / "tuned", stereo, "mhad", *words)
+    assert code == 0
+    assert load_torch(tuned / "ckpt_last.pth")["card"]["settings"]["model.dropout"] == 0
     code, _ = run(tmp_path / "e", stereo, "mhad", "--model_diff_path", folder / "ckpt_last.pth", "--dim_model", 32)
     assert code == 2
 
