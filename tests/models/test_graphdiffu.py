@@ -86,7 +86,7 @@ def test_equals_the_recorded_network(graphdiffu_vectors, recorded_graphdiffu, ca
         for name, y in seen.items():
             key = f"{prefix}{name}_{text}"
             if name == "eval_style" or text != "mixed_text_interleaved":
-                torch.testing.assert_close(y, v[key], atol=1e-5, rtol=0, msg=lambda m: key + m)
+                torch.testing.assert_close(y, v[key], atol=1e-5, rtol=0)
                 compared.add(key)
         if text != "mixed_text_interleaved":
             for name, y in {
@@ -240,3 +240,19 @@ def test_older_names_of_the_graph_layer_and_what_is_refused():
         import_published({k: v for k, v in state.items() if "text_ln" not in k})
     with pytest.raises(UserError, match="lacks CLIP"):
         import_published({k: v for k, v in state.items() if "clip_text" not in k})
+
+
+@pytest.mark.parametrize(
+    "name, changes", [("finepose", {}), ("graphdiffu", {}), ("graphdiffu", {"variant": "published"})]
+)
+@torch.no_grad()
+def test_compiled_and_half_precision_networks_agree(name, changes):
+    model, batch = small(name, **changes), batch_of([0, 1])
+    x_2d, x_t, t = 0.3 * torch.randn(2, 5, 17, 2), torch.randn(2, 3, 5, 17, 3), torch.tensor([5, 500])
+    condition = model.condition(batch).from_hypothesis(0)
+    y = model(x_2d, x_t, t, condition)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x_2d, x_t, t, condition), y)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(x_2d, x_t, t, model.condition(batch))
+    assert (half - y).abs().max() < 0.1 * y.abs().max()
