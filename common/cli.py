@@ -13,7 +13,7 @@ from common.engine.log import say
 from common.errors import UserError
 from common.models import REGISTRY
 from common.options import parse
-from common.presets import DEMO, PRESETS
+from common.presets import DEMO, DEMO_OF, PRESETS
 
 
 def main(preset: str, description: str | None = None, argv: Sequence[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def guarded(work, *arguments) -> int:
 def _main(preset: str, description: str | None, argv: list[str]) -> int:
     defaults = dict(PRESETS[preset])
     if "--demo" in argv:
-        defaults |= DEMO
+        defaults |= DEMO | DEMO_OF[defaults.get("dataset", "h36m")]
     options = parse(argv, description, defaults, read_config)
     check(options)
     first = not devices.under_launcher()

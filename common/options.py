@@ -100,6 +100,7 @@ FLAGS: tuple[Flag, ...] = (
     *_flags(
         "evaluation",
         Flag(("--evaluate",), "evaluate this file of the checkpoint folder", ""),
+        Flag(("--annotations",), "folder of MPI-INF-3DHP's TS*/annot_data.mat", "3dhp_test"),
         Flag(("--p2",), "also protocol 2, after Procrustes alignment", False, None),
         Flag(("--by-subject",), "also a table for each test subject", False, None),
         Flag(("--no-eval",), "train without the evaluation at the end", False, None),
@@ -124,7 +125,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     *_flags(
         "devices",
-        Flag(("-gpu", "--gpu_id", "--gpu"), "GPUs, as 0 or 0,1; -1 is the CPU; mps", "0"),
+        Flag(("-gpu", "--gpu_id", "--gpu"), "GPUs, as 0 or 0,1; -1 is the CPU; mps", "0", dest="gpu"),
         Flag(("--amp",), "bf16 autocast", False, None),
         Flag(("--compile",), "compile the network with torch.compile", False, None),
         Flag(("-l", "--log"), "folder of TensorBoard logs", "log/default"),

@@ -19,8 +19,6 @@ PRESETS: dict[str, dict[str, object]] = {
 
 # What `--demo` changes: small enough for a CPU, the same program.
 DEMO: dict[str, object] = {
-    "data_root": "data/demo",
-    "checkpoint": "checkpoint/demo",
     "number_of_frames": 9,
     "channels": 64,
     "depth": 3,
@@ -32,4 +30,16 @@ DEMO: dict[str, object] = {
     "sampling_timesteps": 5,
     "p2": True,
     "nolog": True,
+    "data_root": "data/demo",
+    "checkpoint": "checkpoint/demo",
+}
+# What differs by data set.
+DEMO_OF: dict[str, dict[str, object]] = {
+    "h36m": {},
+    "3dhp": {
+        "data_root": "data/demo_3dhp",
+        "checkpoint": "checkpoint/demo_3dhp",
+        "annotations": "data/demo_3dhp/3dhp_test",
+        "p2": False,
+    },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from common.errors import UserError
 from common.hypotheses import AGGREGATIONS
 from common.lifter import DiffusionLifter
 from common.models import REGISTRY
+from common.viz.figure import pose_image
 
 
 @dataclass(frozen=True)
@@ -27,26 +29,84 @@ class Lifted:
     name: str  # of the aggregation
 
 
-def lift_clip(lifter: DiffusionLifter, clip: Clip, card: dict, sampling: Sampling, place: Place) -> Lifted:
-    """Sample every window of a clip; aggregate by R_Agg where the camera is known, by P_Agg elsewhere."""
+def windows_of(lifter: DiffusionLifter, clip: Clip, card: dict, place: Place) -> Windows:
+    """The windows of one clip, as in its evaluation."""
     centre = REGISTRY[card["model"]].centre_only
-    windows = Windows([clip], lifter.skeleton, card["frames"], None, place.device, centre_only=centre)
-    name = "R_Agg" if windows.has_camera else "P_Agg"
+    return Windows([clip], lifter.skeleton, card["frames"], None, place.device, centre_only=centre)
+
+
+def aggregation_for(windows: Windows) -> str:
+    """R_Agg where the camera is known, P_Agg elsewhere: both read nothing of the truth."""
+    return "R_Agg" if windows.has_camera else "P_Agg"
+
+
+def answered_frames(windows: Windows, row: int) -> np.ndarray:
+    """The frames (F,) of the clip that a window answers for; some may lie beyond the clip's ends."""
+    return windows.start_of[row] + windows.answered.start + np.arange(windows.output)
+
+
+def rows_for(windows: Windows, frames: Iterable[int]) -> list[int]:
+    """The windows of one clip that answer for any of these frames."""
+    wanted = np.array(list(frames))
+    return [row for row in range(len(windows)) if np.isin(answered_frames(windows, row), wanted).any()]
+
+
+def lift_clip(
+    lifter: DiffusionLifter,
+    clip: Clip,
+    card: dict,
+    sampling: Sampling,
+    place: Place,
+    frames: Iterable[int] | None = None,
+) -> Lifted:
+    """Sample every window of a clip and aggregate, by R_Agg where the camera is known, by P_Agg elsewhere.
+
+    With `frames`, only the windows that answer for them are sampled; what was not lifted is NaN.
+    """
+    windows = windows_of(lifter, clip, card, place)
+    name = aggregation_for(windows)
     chunk = choose_chunk(lifter, windows, sampling, place)
     joints = len(lifter.skeleton)
-    aggregate = np.zeros((len(clip), joints, 3), np.float32)
-    hypotheses = np.zeros((sampling.hypotheses, len(clip), joints, 3), np.float32)
-    for rows in torch.arange(len(windows)).split(sampling.windows):
+    aggregate = np.full((len(clip), joints, 3), np.nan, np.float32)
+    hypotheses = np.full((sampling.hypotheses, len(clip), joints, 3), np.nan, np.float32)
+    wanted = range(len(windows)) if frames is None else rows_for(windows, frames)
+    for rows in torch.tensor(list(wanted)).split(sampling.windows):
         batch = windows.batch(rows)
         poses = sample(lifter, windows, batch, sampling, place, chunk)  # (B, K, H, F, J, 3)
         one = AGGREGATIONS[name](poses, evidence_of(batch))[:, -1].cpu().numpy()  # (B, F, J, 3)
         many = poses[:, -1].cpu().numpy()  # (B, H, F, J, 3)
         for b, row in enumerate(rows.tolist()):
-            frames = windows.start_of[row] + windows.answered.start + np.arange(windows.output)
-            inside = (frames >= 0) & (frames < len(clip))
-            aggregate[frames[inside]] = one[b, inside]
-            hypotheses[:, frames[inside]] = many[b][:, inside]
+            places = answered_frames(windows, row)
+            inside = (places >= 0) & (places < len(clip))
+            aggregate[places[inside]] = one[b, inside]
+            hypotheses[:, places[inside]] = many[b][:, inside]
     return Lifted(aggregate, hypotheses, name)
+
+
+def picture_of(
+    lifter: DiffusionLifter, clip: Clip, card: dict, sampling: Sampling, place: Place, count: int = 3
+) -> np.ndarray:
+    """A picture of what the lifter makes of a clip, uint8 RGB (height, width, 3), for TensorBoard.
+
+    `count` frames from the middle of the clip: 2D input, prediction, truth. Only the windows that answer for them are
+    sampled. The lifter is left in the mode it was in, and the global generators are not touched.
+    """
+    span = min(len(clip), card["frames"])
+    first = (len(clip) - span) // 2
+    frames = sorted(set(np.linspace(first, first + span - 1, count + 2).astype(int)[1:-1].tolist()))
+    training = lifter.training
+    lifter.eval()
+    try:
+        lifted = lift_clip(lifter, clip, card, sampling, place, frames)
+    finally:
+        lifter.train(training)
+    root = lifter.skeleton.root
+    truth = clip.positions_3d - clip.positions_3d[:, root : root + 1]
+    return pose_image(
+        lifter.skeleton, clip.keypoints_2d[frames], truth[frames], lifted.aggregate[frames],
+        lifted.hypotheses[:, frames], list(range(len(frames))), clip.camera,
+        f"{clip.subject} {clip.action}, frames {', '.join(map(str, frames))}, {lifted.name}",
+    )  # fmt: skip
 
 
 def choose_clip(clips: list[Clip], options: Namespace) -> Clip:

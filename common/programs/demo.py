@@ -9,6 +9,7 @@ import numpy as np
 
 from common.datasets import dataset, load_clips
 from common.datasets.synthetic import write_h36m
+from common.datasets.synthetic_3dhp import write_threedhp
 from common.engine import checkpoint
 from common.engine.devices import Place
 from common.engine.log import say
@@ -18,7 +19,11 @@ from common.programs.train import BEST, train
 from common.viz.animation import animate
 from common.viz.figure import pose_figure
 
-WRITERS = {"h36m": write_h36m}
+# By data set: write synthetic files into the data folder.
+WRITERS = {
+    "h36m": lambda o: write_h36m(Path(o.data_root)),
+    "3dhp": lambda o: write_threedhp(Path(o.data_root), Path(o.annotations)),
+}
 FRAMES_DRAWN = 150
 
 
@@ -27,7 +32,7 @@ def demo(options: Namespace, place: Place) -> dict:
     folder, data = Path(options.checkpoint), Path(options.data_root)
     if place.first:
         say(f"SYNTHETIC demo: data in {data}, results in {folder}. Its errors say nothing about real data sets.")
-        WRITERS[options.dataset](data)
+        WRITERS[options.dataset](options)
     place.wait()
     report = train(options, place)
     if place.first:

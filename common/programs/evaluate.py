@@ -17,12 +17,14 @@ from common.engine import checkpoint, report
 from common.engine.devices import Place
 from common.engine.evaluate import EVALUATION_WINDOWS, Errors, Sampling, estimate_seconds, evaluate
 from common.engine.log import say
+from common.hypotheses import available
 from common.lifter import DiffusionLifter
 from common.metrics import mpjpe, p_mpjpe
 from common.models import REGISTRY
 from common.models.blocks import choose_attention
 from common.models.diff3dhpe_diffusion import normalisation_scale
 from common.programs.cards import check_card
+from common.programs.export_3dhp import Export3DHP, score_exports
 
 
 def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: list[Clip] | None = None) -> dict:
@@ -46,9 +48,9 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
     windows = Windows(clips, skeleton, card["frames"], None, place.device, published, centre_only=centre)
     sampling = sampling_of(options)
     _announce(lifter, windows, sampling, place, notice)
-    errors = evaluate(lifter, windows, sampling, place, limit=2 if options.debug else None)
-
-    columns = list(errors.columns)
+    columns = list(available(windows.has_camera))
+    exporter = Export3DHP(windows, columns, sampling.steps) if options.dataset == "3dhp" else None
+    errors = evaluate(lifter, windows, sampling, place, exporter, limit=2 if options.debug else None)
     results = report.summarise(errors, clips)
     means = mean_pose_errors(card, clips, dataset(options).skeleton.root) if card.get("mean_pose") else None
     out = {
@@ -77,8 +79,12 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
     if options.by_subject:
         of = {s: np.array([clip.subject == s for clip in clips]) for s in dict.fromkeys(c.subject for c in clips)}
         out["subjects_results"] = {s: report.summarise(errors, clips, rows) for s, rows in of.items()}
+    if exporter:
+        exporter.write(Path(options.checkpoint), place)
     if place.first:
         _write(options, out, columns)
+        if exporter:
+            score_exports(Path(options.checkpoint), Path(options.annotations), out["labels"], columns)
     return out
 
 

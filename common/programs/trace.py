@@ -1,0 +1,71 @@
+"""Follow the diffusion of one frame: the forward process of its pose, the reverse process of its reconstruction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from common.datasets.clips import Clip
+from common.diffusion import q_sample
+from common.engine.devices import Place, autocast
+from common.engine.evaluate import Sampling, choose_chunk, evidence_of
+from common.hypotheses import AGGREGATIONS, average_repeats
+from common.lifter import DiffusionLifter
+from common.noise import seed_of, window_noise
+from common.programs.clips import aggregation_for, answered_frames, rows_for, windows_of
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The reverse process of one frame in S steps: H draws, root-relative, camera frame, metres."""
+
+    states: np.ndarray  # (H, S, J, 3), x_t after each step; the last is the last estimate
+    estimates: np.ndarray  # (H, S, J, 3), x_0 as estimated in each step
+    aggregates: np.ndarray  # (S, J, 3), the one pose made of each step's estimates
+
+
+@torch.no_grad()
+def trace_frame(
+    lifter: DiffusionLifter, clip: Clip, card: dict, sampling: Sampling, place: Place, frame: int
+) -> Trace:
+    """Sample the window that answers for this frame of a clip, with the noise of `lift_clip`, and keep every step."""
+    windows = windows_of(lifter, clip, card, place)
+    name = aggregation_for(windows)
+    row = rows_for(windows, [frame])[0]
+    batch = windows.batch([row])
+    at = frame - int(answered_frames(windows, row)[0])
+    draws = sampling.hypotheses * sampling.repeat
+    chunk = choose_chunk(lifter, windows, sampling, place)
+    shape = (windows.output, len(lifter.skeleton), 3)
+    states, estimates = [], []
+    with autocast(place.device, sampling.amp):
+        for first in range(0, draws, chunk):
+            some = range(first, min(first + chunk, draws))
+            noise = window_noise(sampling.seed, [windows.key(row)], some, shape, place.device)
+            steps = list(lifter.reverse(batch, noise, sampling.steps, sampling.flip, first))
+            states.append(torch.stack([x_t for x_t, _ in steps], 1).float())  # (1, S, chunk, F, J, 3)
+            estimates.append(torch.stack([x_0 for _, x_0 in steps], 1).float())
+    before, x_0 = torch.cat(states, 2), torch.cat(estimates, 2)  # (1, S, draws, F, J, 3)
+    x_0[..., lifter.skeleton.root, :] = 0
+    after = torch.cat([before[:, 1:], x_0[:, -1:]], 1)
+    hypotheses = average_repeats(x_0, sampling.repeat) if sampling.repeat > 1 else x_0
+    aggregates = AGGREGATIONS[name](hypotheses, evidence_of(batch))  # (1, S, F, J, 3)
+    return Trace(
+        after[0, :, :, at].transpose(0, 1).cpu().numpy(),
+        x_0[0, :, :, at].transpose(0, 1).cpu().numpy(),
+        aggregates[0, :, at].cpu().numpy(),
+    )
+
+
+def forward_states(lifter: DiffusionLifter, pose: np.ndarray, seed: int, count: int = 40) -> tuple[np.ndarray, list]:
+    """(x_t of one pose (J, 3) at `count` evenly spaced times (count, J, 3) in metres, the times)."""
+    diffusion = lifter.diffusion
+    total = len(diffusion.abar)
+    times = [n * total // count for n in range(count)] if total >= count else list(range(total))
+    generator = torch.Generator().manual_seed(seed_of(seed, "forward"))
+    noise = torch.randn(len(times), *pose.shape, generator=generator)
+    clean = torch.from_numpy(pose).float().expand(len(times), *pose.shape) / diffusion.unit
+    states = q_sample(clean, torch.tensor(times), noise, diffusion.abar, diffusion.scale)
+    return (states * diffusion.unit).numpy(), times
