@@ -108,6 +108,21 @@ BODY_25 = _skeleton(
 
 SKELETONS = {s.name: s for s in (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17, STEREO_17, HALPE_26, BODY_25)}
 
+
+def describe(skeleton: Skeleton) -> str | dict:
+    """What a checkpoint's card says of a skeleton: its name if it is one of `SKELETONS`, else all of it."""
+    if SKELETONS.get(skeleton.name) == skeleton:
+        return skeleton.name
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(skeleton).items()}
+
+
+def skeleton_of(described: str | dict) -> Skeleton:
+    """The skeleton that `describe` described. Raises KeyError for an unknown name."""
+    if isinstance(described, str):
+        return SKELETONS[described]
+    return Skeleton(**{name: tuple(value) if isinstance(value, list) else value for name, value in described.items()})
+
+
 # The 17 of Human3.6M's 32 recorded joints that move and are used, in the order of H36M_17.
 H36M_17_OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 # The two-view layout among Human3.6M's 32 joints, and among the 35 of MHAD's BVH skeleton.

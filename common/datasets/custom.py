@@ -1,0 +1,207 @@
+"""Data of one's own: `data_2d_custom_NAME.npz` in VideoPose3D's layout and `data_3d_custom_NAME.npz` beside it.
+
+The 2D file has `positions_2d[subject][action]`, a list over cameras of (T, J, 2), pixels, and `metadata` with
+`layout_name`, `num_joints`, `keypoints_symmetry` and, for videos, `video_metadata[subject] = {w, h, fps}`. It says
+nothing of 3D, so the 3D file holds the rest:
+
+    positions_3d  {subject: {action: (T, J, 3)}}: world, metres, z up; NaN where a frame has no annotation
+    cameras       {subject: [camera, ...]}, '*' stands for all other subjects; a camera is a dictionary of id, res_w, res_h,
+                  focal_length, center (pixels), radial_distortion, tangential_distortion (zeros if absent),
+                  orientation (quaternion w first, camera to world) and translation (metres)
+    fps           frames per second
+    joints, parents, left, right   names; parent of each joint, -1 for the root; mirrored joints in matching order
+
+`write_custom_3d` makes it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.camera import Camera, pixels_to_screen, screen_intrinsics
+from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
+from common.datasets.clips import Clip
+from common.errors import UserError
+from common.safe_load import load_archive
+from common.skeleton import COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton, joint_map
+
+MEMBERS = ("positions_3d", "cameras", "fps", "joints", "parents", "left", "right")
+WHERE = "docs/custom_data.md says what belongs into it"
+_LAYOUTS = {"coco": COCO_17, "h36m": H36M_17, "halpe": HALPE_26} | SKELETONS
+
+
+def load_custom(root: Path, name: str, subjects: str | list[str] = "*") -> tuple[list[Clip], Skeleton]:
+    """Clips of the subjects ('*' is all), one for each camera that saw an action, and the data's skeleton.
+
+    Metres, camera frame; frames with missing annotations are marked invalid. Where the 2D layout is another than the
+    3D's and a map between them is known, the 2D is mapped. Raises UserError for what does not fit together.
+    """
+    root = Path(root)
+    path_3d = require_file(root / f"data_3d_custom_{name}.npz", _sources(root))
+    path_2d = require_file(root / f"data_2d_custom_{name}.npz", WHERE)
+    data, detections = load_archive(path_3d), load_archive(path_2d)
+    missing = [member for member in MEMBERS if member not in data]
+    if missing:
+        raise UserError(f"{path_3d.name}: lacks {', '.join(missing)}; {WHERE}")
+    if not isinstance(detections.get("positions_2d"), dict):
+        raise UserError(f"{path_2d.name}: has no dictionary 'positions_2d'; {WHERE}")
+    skeleton = read_skeleton(data, path_3d.name)
+    layout = _layout_2d(detections.get("metadata") or {}, skeleton)
+    positions, fps = data["positions_3d"], _fps(data["fps"], path_3d.name)
+    if not isinstance(positions, dict) or not all(isinstance(actions, dict) for actions in positions.values()):
+        raise UserError(f"{path_3d.name}: positions_3d is no dictionary of subjects and actions; {WHERE}")
+    wanted = list(positions) if subjects in ("*", "") else subjects
+    clips: list[Clip] = []
+    for subject in select_subjects(positions, wanted, path_3d.name):
+        cameras = read_cameras(data["cameras"], subject, path_3d.name)
+        for action, world in positions[subject].items():
+            views = detections["positions_2d"].get(subject, {}).get(action)
+            where = f"{path_2d.name} {subject} {action}"
+            if views is None:
+                raise UserError(f"{where}: not in this file, but in {path_3d.name}")
+            if len(views) != len(cameras):
+                raise UserError(f"{where}: {len(views)} cameras, {path_3d.name} has {len(cameras)}")
+            for camera, pixels in zip(cameras, views, strict=True):
+                clips.append(_clip(subject, action, camera, fps, pixels, world, layout, skeleton, where))
+    return clips, skeleton
+
+
+def _sources(root: Path) -> str:
+    there = sorted(p.stem.removeprefix("data_3d_custom_") for p in root.glob("data_3d_custom_*.npz"))
+    return f"custom data in {root}: {', '.join(there)} (choose with -k)" if there else WHERE
+
+
+def _clip(subject, action, camera, fps, pixels, world, layout, skeleton, where) -> Clip:
+    pixels, good_2d = _finite(f"{where} {camera.name}", pixels, len(layout), 2)
+    points, good_3d = _finite(f"3D of {subject} {action}", world, len(skeleton), 3)
+    if len(pixels) < len(points):
+        raise UserError(f"{where}: {len(pixels)} frames of 2D for {len(points)} of 3D")
+    pixels, valid = pixels[: len(points)], good_2d[: len(points)] & good_3d
+    if not valid.any():
+        raise UserError(f"{where}: no frame with both 2D and 3D")
+    check_pixels(f"{where} {camera.name}", pixels[valid])
+    check_metres(f"3D of {subject} {action}", points[valid])
+    screen = pixels_to_screen(torch.from_numpy(pixels), camera.width, camera.height).numpy()
+    if layout != skeleton:
+        screen = joint_map(layout, skeleton) @ screen  # the map is affine, so it may follow the change of units
+    in_camera = camera.world_to_camera(torch.from_numpy(points)).numpy()
+    return Clip(subject, str(action), camera, fps, screen.astype(np.float32), in_camera, valid)
+
+
+def _finite(name: str, array, joints: int, dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """The checked array with NaN frames at zero, and which frames are whole (T,)."""
+    try:
+        array = np.array(array, np.float32)
+    except (ValueError, TypeError):
+        raise UserError(f"{name}: not an array of numbers") from None
+    good = np.isfinite(array).reshape(len(array), -1).all(1) if array.ndim == 3 and len(array) else np.zeros(0, bool)
+    array[~np.isfinite(array)] = 0
+    return check_pose_array(name, array, joints, dims), good
+
+
+def _fps(value, source: str) -> float:
+    try:
+        fps = float(value)
+    except (TypeError, ValueError):
+        fps = 0.0
+    if not 1 <= fps <= 1000:
+        raise UserError(f"{source}: fps is {value!r}; frames per second belong there")
+    return fps
+
+
+def read_skeleton(data: dict, source: str) -> Skeleton:
+    """The skeleton of a 3D file, one of the known ones where it is the same tree."""
+    joints = tuple(str(joint) for joint in np.asarray(data["joints"]).tolist())
+    try:
+        parents, left, right = (
+            tuple(int(j) for j in np.asarray(data[key]).ravel()) for key in ("parents", "left", "right")
+        )
+    except (TypeError, ValueError):
+        raise UserError(f"{source}: parents, left and right are lists of joint numbers") from None
+    count = len(joints)
+    roots = [j for j, parent in enumerate(parents) if parent == -1]
+    if len(parents) != count or len(roots) != 1 or any(not -1 <= p < count or p == j for j, p in enumerate(parents)):
+        raise UserError(f"{source}: parents must name {count} joints' parents, with -1 for exactly one root")
+    if any(_depth(j, parents) > count for j in range(count)):
+        raise UserError(f"{source}: parents run in a circle")
+    if len(left) != len(right) or set(left) & set(right) or not set(left + right) <= set(range(count)):
+        raise UserError(f"{source}: left and right must be lists of joints of one length, without common ones")
+    for known in SKELETONS.values():
+        if (known.parents, known.root) == (parents, roots[0]) and {*zip(left, right, strict=True)} == {
+            *zip(known.left, known.right, strict=True)
+        }:
+            return known
+    return Skeleton("custom", joints, parents, left, right, roots[0])
+
+
+def _depth(joint: int, parents: tuple[int, ...]) -> int:
+    depth = 0
+    while joint >= 0 and depth <= len(parents):
+        joint, depth = parents[joint], depth + 1
+    return depth
+
+
+def _layout_2d(metadata: dict, skeleton: Skeleton) -> Skeleton:
+    """The 2D layout that the metadata names, if it can be mapped to the skeleton; else the skeleton's own."""
+    named = _LAYOUTS.get(str(metadata.get("layout_name", "")).lower())
+    if named is None or named == skeleton:
+        return skeleton
+    try:
+        joint_map(named, skeleton)
+    except KeyError:
+        return skeleton
+    return named
+
+
+def read_cameras(cameras, subject: str, source: str) -> list[Camera]:
+    """The cameras that saw a subject: intrinsics in screen units, metres."""
+    if not isinstance(cameras, dict):
+        raise UserError(f"{source}: cameras is no dictionary of subjects; {WHERE}")
+    rows = cameras.get(subject, cameras.get("*"))
+    if rows is None or not len(rows):
+        raise UserError(f"{source}: no cameras for subject {subject}")
+    return [_camera(row, n, f"{source}: camera {n} of {subject}") for n, row in enumerate(rows)]
+
+
+def _camera(row, number: int, where: str) -> Camera:
+    def vector(key: str, size: int, default=None) -> list[float]:
+        value = np.asarray(row.get(key, default), float).ravel().tolist() if row.get(key, default) is not None else []
+        if len(value) != size or not np.isfinite(value).all():
+            raise UserError(f"{where}: {key} must be {size} numbers")
+        return value
+
+    if not isinstance(row, dict) or "res_w" not in row or "res_h" not in row:
+        raise UserError(f"{where}: a dictionary with res_w, res_h, focal_length, center, ... belongs there; {WHERE}")
+    width, height = int(row["res_w"]), int(row["res_h"])
+    orientation = np.array(vector("orientation", 4, (1, 0, 0, 0)))
+    if abs(np.linalg.norm(orientation) - 1) > 0.01:
+        raise UserError(f"{where}: orientation is no unit quaternion")
+    focal, center = vector("focal_length", 2), vector("center", 2)
+    if min(focal) < 10:
+        raise UserError(f"{where}: focal_length {focal[0]:g} is not in pixels")
+    lens = vector("radial_distortion", 3, (0, 0, 0)), vector("tangential_distortion", 2, (0, 0))
+    return Camera(
+        name=str(row.get("id", number)),
+        width=width,
+        height=height,
+        intrinsics=screen_intrinsics(focal, center, *lens, width, height),
+        rotation=tuple((orientation / np.linalg.norm(orientation)).tolist()),
+        translation=tuple(vector("translation", 3, (0, 0, 0))),
+    )
+
+
+def write_custom_3d(path: Path | str, positions_3d: dict, cameras: dict, fps: float, skeleton: Skeleton) -> None:
+    """Write a `data_3d_custom_NAME.npz` from the members described at the head of this module."""
+    np.savez_compressed(
+        path,
+        positions_3d=np.array(positions_3d, dtype=object),
+        cameras=np.array(cameras, dtype=object),
+        fps=fps,
+        joints=np.array(skeleton.joints),
+        parents=np.array(skeleton.parents),
+        left=np.array(skeleton.left, int),
+        right=np.array(skeleton.right, int),
+    )
