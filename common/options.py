@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.errors import UserError
 
@@ -37,12 +37,12 @@ def yes_no(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"expected True or False, not {text}")
 
 
-def _flags(group: str, *rows: Flag) -> tuple[Flag, ...]:
-    return tuple(Flag(r.names, r.help, r.default, r.type, r.choices, r.dest, group) for r in rows)
+def in_group(group: str, *rows: Flag) -> tuple[Flag, ...]:
+    return tuple(replace(row, group=group) for row in rows)
 
 
 FLAGS: tuple[Flag, ...] = (
-    *_flags(
+    *in_group(
         "data",
         Flag(("-d", "--dataset"), "data set: h36m, 3dhp, humaneva15, custom", "h36m"),
         Flag(("-k", "--keypoints"), "2D source, the NAME in data_2d_*_NAME.npz", "cpn_ft_h36m_dbb"),
@@ -57,14 +57,14 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("--labels",), "MPI-INF-3DHP's label set (default: the one found, annot3 first)", None, str, ("annot3", "univ_annot3")),
         Flag(("-no-da", "--no-data-augmentation"), "train without mirrored copies", False, None),
     ),
-    *_flags(
+    *in_group(
         "model",
         Flag(("--model",), "denoiser; the names are in the README", "mixste"),
         Flag(("-cs", "--embed_dim", "--channels"), "width of the network", 512, int, dest="channels"),
         Flag(("-dep", "--transformer_depth", "--depth"), "pairs of spatial and temporal blocks", 8, int, dest="depth"),
         Flag(("--variant",), "what network and sampler compute", "default", str, ("default", "published")),
     ),
-    *_flags(
+    *in_group(
         "diffusion",
         Flag(("-timestep", "--timesteps"), "steps of the noise schedule", 1000, int),
         Flag(("-scale", "--scale"), "scale of the signal before noise is added", 1.0, float),
@@ -80,7 +80,7 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("--clip_loss",), "Diff3DHPE: cap the loss weight at 3", True, yes_no),
         Flag(("--unit",), "Diff3DHPE: metres of one network unit (default: from the training data)", None, float),
     ),
-    *_flags(
+    *in_group(
         "training",
         Flag(("-c", "--checkpoint"), "folder for checkpoints and results", "checkpoint/model"),
         Flag(("-r", "--resume"), "continue from this file of the checkpoint folder", ""),
@@ -97,7 +97,7 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("--export-training-curves",), "draw the loss curves into the checkpoint folder", False, None),
         Flag(("--debug",), "two steps an epoch and two batches an evaluation: is everything in place?", False, None),
     ),
-    *_flags(
+    *in_group(
         "evaluation",
         Flag(("--evaluate",), "evaluate this file of the checkpoint folder", ""),
         Flag(("--annotations",), "folder of MPI-INF-3DHP's TS*/annot_data.mat", "3dhp_test"),
@@ -107,7 +107,7 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("--protocol",), "how data are cut, weighted and scored", "default", str, ("default", "published")),
         Flag(("--as-published",), "--protocol published, --select test and --variant published together", False, None),
     ),
-    *_flags(
+    *in_group(
         "pictures",
         Flag(("--render",), "draw one clip's reconstruction as a video", False, None),
         Flag(("--viz-subject",), "subject to draw", ""),
@@ -123,7 +123,7 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("--viz-bitrate",), "video bit rate, kbit/s", 3000, int),
         Flag(("--viz-no-ground-truth",), "leave the true pose out", False, None),
     ),
-    *_flags(
+    *in_group(
         "devices",
         Flag(("-gpu", "--gpu_id", "--gpu"), "GPUs, as 0 or 0,1; -1 is the CPU; mps", "0", dest="gpu"),
         Flag(("--amp",), "bf16 autocast", False, None),
