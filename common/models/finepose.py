@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from common.models.mixste import MixSTE
-from common.models.prompts import H36M_ACTIONS, LAYOUTS, published_prompts
+from common.models.prompt_layouts import H36M_ACTIONS, LAYOUTS, published_prompts
 from common.models.text import TextAttention, TextConditioned
 
 

@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.models.blocks import LayerNorm6
 from common.models.graph_conv import GraphBlock, joint_graph, temporal_graph
 from common.models.mixste import MixSTE
-from common.models.prompts import CONTEXT
+from common.models.prompt_layouts import CONTEXT
 from common.models.text import TextAttention, TextCondition, TextConditioned
 from common.skeleton import SKELETONS
 

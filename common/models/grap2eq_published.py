@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.lifter import Diffusion, d3dp_diffusion
 from common.models.grap2eq import prompt_layout
-from common.models.prompts import H36M_ACTIONS, LAYOUTS, published_prompts
+from common.models.prompt_layouts import H36M_ACTIONS, LAYOUTS, published_prompts
 
 HUMANEVA_ACTIONS = ("Box", "Gestures", "Jog", "ThrowCatch", "Walking")
 

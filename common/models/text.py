@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.models.condition import Condition
-from common.models.prompts import LAYOUTS, action_tokens, e_positions, find_prompts, initial_ctx, prompt_features
+from common.models.prompt_layouts import LAYOUTS, action_tokens, e_positions, initial_ctx, prompt_features
 
 LEARNED_TOKENS = 8  # rows of a learned prompt; the first one gives e
 
@@ -149,6 +149,8 @@ class TextConditioned:
         """Make the network ready to train: a fresh 'clip' one gets its features from a prompt file, the cache or CLIP,
         one that learns its prompts gets CLIP's tower; others need nothing. Raises UserError where none can be had.
         """
+        from common.models.prompts import find_prompts  # here: that module is also a program
+
         if self.learn_prompts:
             self.attach_tower(clip_weights)
         if self.text != "clip" or (self.prompt_positions >= 0).all():

@@ -5,7 +5,7 @@ import torch
 
 from common.models.clip import TextTower
 from common.models.graphdiffu import GraphDiffu
-from common.models.prompts import LAYOUTS, compose, e_positions
+from common.models.prompt_layouts import LAYOUTS, compose, e_positions
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from common.metrics import joint_errors, mpjpe, mpjve, n_mpjpe, p_mpjpe, procrus
 from common.models import REGISTRY, build
 from common.models.clip import TextTower
 from common.models.graph_conv import published_graph, raw_published_graph, raw_temporal_graph, temporal_graph
-from common.models.prompts import LAYOUTS, compose, e_positions
+from common.models.prompt_layouts import LAYOUTS, compose, e_positions
 from common.skeleton import H36M_17, HUMANEVA_15, MPI_INF_3DHP_17
 
 CLOSE = {"rtol": 0, "atol": 1e-5}

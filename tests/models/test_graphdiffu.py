@@ -13,7 +13,7 @@ from common.engine.checkpoint import import_published
 from common.errors import UserError
 from common.lifter import DiffusionLifter
 from common.models import build
-from common.models.prompts import H36M_ACTIONS
+from common.models.prompt_layouts import H36M_ACTIONS
 from common.noise import window_noise
 from common.skeleton import H36M_17
 

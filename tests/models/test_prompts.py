@@ -12,8 +12,10 @@ from torch import nn
 
 from common.errors import UserError
 from common.models import build, clip, prompts
+from common.models import prompt_layouts as layouts
 from common.models.clip import TextTower, load_tower, random_tower, read_clip, tokenize
-from common.models.prompts import LAYOUTS, find_prompts, initial_ctx, read_prompts, write_prompts
+from common.models.prompt_layouts import LAYOUTS, initial_ctx
+from common.models.prompts import find_prompts, read_prompts, write_prompts
 
 # Of CLIP's byte-pair encoding (grap2eq 2.5), without start and end.
 IDS = {
@@ -71,15 +73,15 @@ def test_layouts_place_context_rows_and_words(name):
     assert tuple(starts) == STARTS[name] and position == 77
 
     ctx = {part: rows + 100_000 for part, rows in initial_ctx(layout, 1).items()}
-    actions = prompts.action_tokens(layout, ["SittingDown", "Eating"])
-    words = tokenize(list(prompts.WORDS.values()))
-    row = prompts.compose(layout, ctx, lambda ids: ids[..., None].float(), actions, words)[-1, :, 0]
-    phrase = dict(zip(prompts.WORDS, words, strict=True)) | {"verb": actions[-1]}
+    actions = layouts.action_tokens(layout, ["SittingDown", "Eating"])
+    words = tokenize(list(layouts.WORDS.values()))
+    row = layouts.compose(layout, ctx, lambda ids: ids[..., None].float(), actions, words)[-1, :, 0]
+    phrase = dict(zip(layouts.WORDS, words, strict=True)) | {"verb": actions[-1]}
     for (part, rows, tokens), start in zip(layout.parts, starts, strict=True):
         assert (row[start : start + rows] > 90_000).all()
         assert row[start + rows : start + rows + tokens].tolist() == phrase[part][:tokens].tolist()
     expected = [3, 4, 2] if name.endswith("h36m") else [76]  # 'a person', SittingDown, Eating
-    assert prompts.e_positions(layout, actions).tolist() == expected
+    assert layouts.e_positions(layout, actions).tolist() == expected
 
 
 def test_fresh_context_rows_are_always_the_same():
@@ -204,8 +206,8 @@ def test_prompt_files(tmp_path, monkeypatch):
     tower = load_tower(weights)
     ids = tokenize(["a person", "Eating", "SittingDown"])
     with torch.no_grad():
-        words = tokenize(list(prompts.WORDS.values()))
-        expected = tower(prompts.compose(layout, initial_ctx(layout, 64), tower.embed, ids, words))
+        words = tokenize(list(layouts.WORDS.values()))
+        expected = tower(layouts.compose(layout, initial_ctx(layout, 64), tower.embed, ids, words))
     torch.testing.assert_close(features, expected)
 
     # a network takes the rows of its own actions, in its own order
@@ -239,7 +241,7 @@ def test_a_random_tower_leaves_its_mark(tmp_path, monkeypatch, capsys):
         read_prompts(file, layout)
     monkeypatch.setenv(prompts.ALLOW_RANDOM, "1")
     actions, features, _ = read_prompts(file, layout)
-    assert actions == prompts.H36M_ACTIONS and features.shape == (16, 77, 512) and torch.isfinite(features).all()
+    assert actions == layouts.H36M_ACTIONS and features.shape == (16, 77, 512) and torch.isfinite(features).all()
     verb = features[1:, 19]  # CLIP is causal: here it has seen the action
     assert torch.cdist(verb, verb).add(torch.eye(15) * 9).min() > 1e-3
     assert prompts.main(["--out", str(file), "--clip-weights", str(tmp_path / "absent.pt")]) == 2
