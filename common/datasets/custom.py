@@ -5,8 +5,8 @@ The 2D file has `positions_2d[subject][action]`, a list over cameras of (T, J, 2
 nothing of 3D, so the 3D file holds the rest:
 
     positions_3d  {subject: {action: (T, J, 3)}}: world, metres, z up; NaN where a frame has no annotation
-    cameras       {subject: [camera, ...]}, '*' stands for all other subjects; a camera is a dictionary of id, res_w, res_h,
-                  focal_length, center (pixels), radial_distortion, tangential_distortion (zeros if absent),
+    cameras       {subject: [camera, ...]}, '*' stands for all other subjects; a camera is a dictionary of id, res_w,
+                  res_h, focal_length, center (pixels), radial_distortion, tangential_distortion (zeros if absent),
                   orientation (quaternion w first, camera to world) and translation (metres)
     fps           frames per second
     joints, parents, left, right   names; parent of each joint, -1 for the root; mirrored joints in matching order
