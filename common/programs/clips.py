@@ -102,11 +102,10 @@ def picture_of(
         lifter.train(training)
     root = lifter.skeleton.root
     truth = clip.positions_3d - clip.positions_3d[:, root : root + 1]
+    caption = f"{'SYNTHETIC ' if card.get('synthetic') else ''}{clip.subject} {clip.action}, {lifted.name}"
     return pose_image(
-        lifter.skeleton, clip.keypoints_2d[frames], truth[frames], lifted.aggregate[frames],
-        lifted.hypotheses[:, frames], list(range(len(frames))), clip.camera,
-        f"{clip.subject} {clip.action}, frames {', '.join(map(str, frames))}, {lifted.name}",
-    )  # fmt: skip
+        lifter.skeleton, clip.keypoints_2d, truth, lifted.aggregate, lifted.hypotheses, frames, clip.camera, caption
+    )
 
 
 def choose_clip(clips: list[Clip], options: Namespace) -> Clip:
@@ -114,7 +113,8 @@ def choose_clip(clips: list[Clip], options: Namespace) -> Clip:
     subject = options.viz_subject or clips[0].subject
     chosen = [clip for clip in clips if clip.subject == subject]
     if not chosen:
-        raise UserError(f"--viz-subject {subject}: not there; there are {', '.join(sorted({c.subject for c in clips}))}")
+        there = ", ".join(sorted({c.subject for c in clips}))
+        raise UserError(f"--viz-subject {subject}: not there; there are {there}")
     action = options.viz_action or chosen[0].action
     named = [c for c in chosen if c.action == action] or [c for c in chosen if c.action_name == action]
     if not named:

@@ -27,9 +27,7 @@ class Trace:
 
 
 @torch.no_grad()
-def trace_frame(
-    lifter: DiffusionLifter, clip: Clip, card: dict, sampling: Sampling, place: Place, frame: int
-) -> Trace:
+def trace_frame(lifter: DiffusionLifter, clip: Clip, card: dict, sampling: Sampling, place: Place, frame: int) -> Trace:
     """Sample the window that answers for this frame of a clip, with the noise of `lift_clip`, and keep every step."""
     windows = windows_of(lifter, clip, card, place)
     name = aggregation_for(windows)

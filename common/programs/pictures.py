@@ -1,0 +1,220 @@
+"""What the figure and the animation program draw of a clip, and where it is written."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.datasets.clips import Clip
+from common.engine.devices import Place
+from common.engine.evaluate import Sampling
+from common.errors import UserError
+from common.lifter import DiffusionLifter
+from common.programs.clips import lift_clip
+from common.programs.trace import forward_states, trace_frame
+from common.viz.animation import animate, animate_forward, animate_grid, animate_reverse
+from common.viz.figure import grid_figure, reverse_process_figure
+from common.viz.parts import keypoints_figure, state_figure
+
+GRID = "grid"
+# The states of the reverse process that are also written alone, by how far they are from the end.
+PARTS = {"start": None, "middle2": 2, "middle": 1, "end": 0}
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    folder: Path
+    lifter: DiffusionLifter
+    card: dict
+    output: int  # frames that a window answers for
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A clip to draw, the number of its camera, and its root-relative truth (T, J, 3)."""
+
+    clip: Clip
+    camera: int
+    truth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every picture of a run shares."""
+
+    options: Namespace
+    place: Place
+    sampling: Sampling
+    models: list[Model]
+    synthetic: bool
+
+
+def draw_figures(work: Work, shot: Shot, several: bool) -> list[Path]:
+    """The reverse process of one frame, whole and in parts, SVG and PNG; with -b N, of the first frame of N windows."""
+    model, options = work.models[0], work.options
+    windows = options.typed.get("batch_size", 1)
+    starts = range(0, min(windows * model.output, len(shot.clip)), model.output)
+    frames = list(starts) if options.viz_frame is None else [_frame(work, [shot])]
+    written = []
+    for number, frame in enumerate(frames):
+        path = _output(work, shot, several, ".svg", "" if number == 0 else f"_window{number + 1}")
+        written += _figure(work, model, shot, frame, path)
+    return written
+
+
+def _figure(work: Work, model: Model, shot: Shot, frame: int, path: Path) -> list[Path]:
+    clip = shot.clip
+    trace = trace_frame(model.lifter, clip, model.card, work.sampling, work.place, frame)
+    skeleton, formats = model.lifter.skeleton, _formats(work.options)
+    truth = None if work.options.viz_no_ground_truth else shot.truth[frame]
+    caption = _caption(work, shot, f"frame {frame}, {model.name}")
+    aggregate, keypoints = trace.aggregates[-1], clip.keypoints_2d[frame]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = reverse_process_figure(
+        path, skeleton, keypoints, trace.states, aggregate, truth, clip.camera, caption, formats
+    )
+    warning = "SYNTHETIC" if work.synthetic else ""
+    written += keypoints_figure(path.with_name(f"2D_keypoints_{path.name}"), skeleton, keypoints, warning, formats)
+    steps = trace.states.shape[1]
+    for part, back in PARTS.items():
+        step = 0 if back is None else max(0, steps - 1 - back)
+        pose = aggregate if step == steps - 1 else None
+        written += state_figure(
+            path.with_name(f"reverse_diffusion_{part}_{path.name}"), skeleton, trace.states[:, step], pose,
+            aggregate if truth is None else truth, clip.camera, warning, formats,
+        )  # fmt: skip
+    return written
+
+
+def draw_animations(work: Work, shot: Shot, several: bool) -> list[Path]:
+    """Input, truth and reconstruction; the forward and the reverse process of the first frame, or of --viz-frame."""
+    model, options, clip = work.models[0], work.options, shot.clip
+    shown = _shown(work, [shot])
+    path = _output(work, shot, several, ".gif")
+    lifted = lift_clip(model.lifter, clip, model.card, work.sampling, work.place, shown)
+    end, skeleton = shown.stop, model.lifter.skeleton
+    truth = None if options.viz_no_ground_truth else shot.truth
+    caption, size = _caption(work, shot, f"{model.name}, {lifted.name}"), options.viz_size
+    written = [
+        animate(
+            path, skeleton, clip.keypoints_2d[:end], None if truth is None else truth[:end], lifted.aggregate[:end],
+            lifted.hypotheses[:, :end] if work.sampling.hypotheses > 1 else None, options.viz_video or None,
+            clip.fps, clip.camera, size, caption, shown.start, None, shown.step, options.viz_fps,
+            roots=None if truth is None else clip.positions_3d[:end, skeleton.root],
+        )
+    ]  # fmt: skip
+    frame = shown.start if options.viz_frame is None else _frame(work, [shot])
+    trace = trace_frame(model.lifter, clip, model.card, work.sampling, work.place, frame)
+    pose = trace.aggregates[-1] if truth is None else truth[frame]
+    caption = _caption(work, shot, f"frame {frame}, {model.name}")
+    states, times = forward_states(model.lifter, pose, work.sampling.seed)
+    written.append(
+        animate_forward(
+            path.with_name(f"diffusion_{path.name}"), skeleton, pose, states, times, clip.camera, size=size,
+            caption=caption,
+        )
+    )  # fmt: skip
+    written.append(
+        animate_reverse(
+            path.with_name(f"reverse_diffusion_{path.name}"), skeleton, trace.states, trace.estimates,
+            None if truth is None else truth[frame], trace.aggregates, clip.camera, size=size, caption=caption,
+        )
+    )  # fmt: skip
+    return written
+
+
+def draw_grid(work: Work, shots: list[Shot], several: bool) -> list[Path]:
+    """One frame of every action by every model, over the truth: PDF, SVG and PNG."""
+    frame = _frame(work, shots)
+    predictions = _predictions(work, shots, range(frame, frame + 1))[:, :, 0]
+    truth = np.stack([shot.truth[frame] for shot in shots])
+    path = _output(work, shots[0], several, ".svg", grid=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return grid_figure(
+        path, work.models[0].lifter.skeleton, [m.name for m in work.models], [shot.clip.action for shot in shots],
+        predictions, truth, [shot.clip.camera for shot in shots], work.options.width_mm,
+        _caption(work, shots[0], f"frame {frame}", grid=True), ("pdf", "svg", "png"),
+    )  # fmt: skip
+
+
+def animate_grids(work: Work, shots: list[Shot], several: bool) -> list[Path]:
+    """The same grid, moving."""
+    shown = _shown(work, shots)
+    predictions = _predictions(work, shots, shown)  # (models, actions, T, J, 3)
+    truth = np.stack([shot.truth[shown] for shot in shots])
+    path = _output(work, shots[0], several, ".gif", grid=True)
+    fps = shots[0].clip.fps / shown.step
+    made = animate_grid(
+        path, work.models[0].lifter.skeleton, [m.name for m in work.models], [shot.clip.action for shot in shots],
+        predictions, truth, [shot.clip.camera for shot in shots], fps, work.options.width_mm / 25.4,
+        _caption(work, shots[0], "", grid=True), play_fps=work.options.viz_fps,
+    )  # fmt: skip
+    return [made]
+
+
+# A kind of program: what it draws of one clip, and of a grid.
+KINDS: dict[str, tuple[Callable, Callable]] = {
+    "figure": (draw_figures, draw_grid),
+    "animation": (draw_animations, animate_grids),
+}
+
+
+def _predictions(work: Work, shots: list[Shot], frames: range) -> np.ndarray:
+    if work.options.viz_no_ground_truth:
+        raise UserError("a grid draws each model over the truth: leave out --viz-no-ground-truth")
+    rows = []
+    for m in work.models:
+        lifted = [lift_clip(m.lifter, shot.clip, m.card, work.sampling, work.place, frames) for shot in shots]
+        rows.append(np.stack([one.aggregate[frames] for one in lifted]))  # (actions, T, J, 3)
+    return np.stack(rows)
+
+
+def _frame(work: Work, shots: list[Shot]) -> int:
+    """The frame of a figure; every clip must have it."""
+    frame, shortest = work.options.viz_frame or 0, min((shot.clip for shot in shots), key=len)
+    if not 0 <= frame < len(shortest):
+        name, last = f"{shortest.subject} {shortest.action}", len(shortest) - 1
+        raise UserError(f"--viz-frame {frame}: {name} has frames 0 to {last}")
+    return frame
+
+
+def _shown(work: Work, shots: list[Shot]) -> range:
+    """The frames of an animation: of the first -b windows, after --viz-skip, one in --viz-downsample, --viz-limit."""
+    options, end = work.options, min(len(shot.clip) for shot in shots)
+    if "batch_size" in options.typed:
+        end = min(end, options.typed["batch_size"] * work.models[0].output)
+    if options.viz_limit > 0:
+        end = min(end, options.viz_skip + options.viz_limit * options.viz_downsample)
+    if end <= options.viz_skip:
+        raise UserError(f"--viz-skip {options.viz_skip}: no frames are left to draw of {end}")
+    return range(options.viz_skip, end, options.viz_downsample)
+
+
+def _output(work: Work, shot: Shot, several: bool, ending: str, more: str = "", grid: bool = False) -> Path:
+    """The file to write: --viz-output, else viz in `CHECKPOINT/81f/SUBJECT/ACTION/CAMERA`."""
+    options, model, clip = work.options, work.models[0], shot.clip
+    action = GRID if grid else clip.action
+    if options.viz_output:
+        path = Path(options.viz_output)
+        if ending == ".svg":
+            path = path.with_suffix(ending)
+        which = f"_{clip.subject}_{action}_{shot.camera}" if several else ""
+        return path.with_name(f"{path.stem}{which}{more}{path.suffix}")
+    folder = model.folder / f"{model.card['frames']}f" / clip.subject / action / str(shot.camera)
+    return folder / f"viz{more}{ending}"
+
+
+def _formats(options: Namespace) -> tuple[str, ...]:
+    pdf = Path(options.viz_output).suffix.lower() == ".pdf"
+    return ("svg", "png", "pdf") if pdf else ("svg", "png")
+
+
+def _caption(work: Work, shot: Shot, words: str, grid: bool = False) -> str:
+    clip = shot.clip
+    which = f"{clip.subject}{'' if grid else f' {clip.action}'}, camera {shot.camera}"
+    return ("SYNTHETIC: " if work.synthetic else "") + ", ".join(part for part in (which, words) if part)
