@@ -62,7 +62,8 @@ def dataset(options: Namespace) -> DataSet:
 
 def load_clips(options: Namespace, role: str, notice: Callable[[str], None]) -> list[Clip]:
     """The training or test clips that the flags ask for: subjects, actions, every n-th frame, a share of the clips."""
-    clips = select_actions(dataset(options).load(options, role), options.actions, notice)
+    clips = dataset(options).load(options, role)
+    clips = select_actions(clips, options.actions, notice, options.protocol == "published")
     if options.downsample < 1:
         raise UserError(f"--downsample {options.downsample}: expected 1 or more")
     if options.downsample > 1:

@@ -54,21 +54,23 @@ def select_subjects(available: Iterable[str], wanted: str | list[str], source: s
     return names
 
 
-def select_actions(clips: list[Clip], wanted: str, notice=lambda line: None) -> list[Clip]:
+def select_actions(
+    clips: list[Clip], wanted: str, notice=lambda line: None, published: bool = False
+) -> list[Clip]:
     """Clips of the actions in a comma list: by full name, else by first word, else (with a notice) by prefix.
 
-    '*' is all. Raises UserError for a name that selects nothing.
+    '*' is all; `published` takes every name as a prefix. Raises UserError for a name that selects nothing.
     """
     if wanted in ("*", "", None):
         return clips
     chosen: set[str] = set()
     actions = sorted({clip.action for clip in clips})
     for name in (n.strip() for n in wanted.split(",")):
-        exact = [a for a in actions if a == name] or [a for a in actions if a.split(" ")[0] == name]
-        if not exact:
-            exact = [a for a in actions if a.startswith(name)]
-            if not exact:
-                raise UserError(f"-a {name}: no such action; there are {', '.join(actions)}")
-            notice(f"-a {name}: no action of that name; taken as a prefix: {', '.join(exact)}")
-        chosen |= set(exact)
+        named = [a for a in actions if a == name] or [a for a in actions if a.split(" ")[0] == name]
+        prefixed = [a for a in actions if a.startswith(name)]
+        if not prefixed:
+            raise UserError(f"-a {name}: no such action; there are {', '.join(actions)}")
+        if not named and not published:
+            notice(f"-a {name}: no action of that name; taken as a prefix: {', '.join(prefixed)}")
+        chosen |= set(prefixed if published or not named else named)
     return [clip for clip in clips if clip.action in chosen]

@@ -86,7 +86,7 @@ def evaluate(
         if observe:
             observe(batch, {"hypotheses": poses, **columns})
         scored = score(poses, columns, batch, sampling)
-        clip = torch.from_numpy(windows.clip_of[part])
+        clip = torch.from_numpy(windows.clip_of)[part]
         mask = batch.mask.sum(1).cpu().double()  # (B,)
         frames.index_add_(0, clip, mask)
         for protocol, errors in scored.items():  # (B, K, columns, F)

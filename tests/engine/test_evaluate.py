@@ -1,0 +1,145 @@
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from common.datasets.h36m import SKELETON, load_h36m
+from common.datasets.windows import Windows
+from common.engine.evaluate import Sampling, evaluate, score
+from common.hypotheses import AGGREGATIONS, Evidence
+from common.lifter import DiffusionLifter
+from common.models import build
+from tests.tiny import CPU, command, h36m_folder
+
+
+@pytest.fixture(scope="module")
+def lifter():
+    torch.manual_seed(3)
+    return DiffusionLifter(build("mixste", frames=5, channels=16, depth=1), SKELETON).eval()
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return load_h36m(h36m_folder(), "cpn_ft_h36m_dbb", "S9")[:6]
+
+
+def errors_of(lifter, clips, **changes):
+    sampling = Sampling(**({"hypotheses": 3, "steps": 2, "protocol_2": True} | changes))
+    return evaluate(lifter, Windows(clips, SKELETON, 5), sampling, CPU)
+
+
+def test_every_real_frame_counts_once(lifter, clips):
+    errors = errors_of(lifter, clips)
+    assert errors.frames.tolist() == [len(clip) for clip in clips]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 50])
+def test_results_do_not_depend_on_the_batch_or_the_order(lifter, clips, batch):
+    one, other = errors_of(lifter, clips), errors_of(lifter, clips[::-1], windows=batch)
+    for protocol in one.sums:
+        difference = one.sums[protocol] / one.frames[:, None, None] - (
+            other.sums[protocol] / other.frames[:, None, None]
+        )[::-1]
+        assert np.abs(difference).max() < 1e-3
+
+
+def test_poses_and_blind_columns_do_not_see_the_truth(lifter, clips):
+    """With the test set's 3D replaced by NaN, hypotheses and truth-free columns are the same, bit for bit."""
+    blind = [replace(clip, positions_3d=clip.positions_3d * np.nan) for clip in clips]
+    seen: list[dict] = []
+    for these in (clips, blind):
+        kept: dict[str, list] = {}
+
+        def observe(batch, poses, kept=kept):
+            for name, values in poses.items():
+                kept.setdefault(name, []).append(values)
+
+        evaluate(lifter, Windows(these, SKELETON, 5), Sampling(3, 2), CPU, observe)
+        seen.append({name: torch.cat(values) for name, values in kept.items()})
+    for name in ["hypotheses", *(n for n, a in AGGREGATIONS.items() if not a.reads)]:
+        assert torch.equal(seen[0][name], seen[1][name]), name
+        assert torch.isfinite(seen[1][name]).all()
+
+
+def test_published_scores_match_the_vectors(vectors):
+    """The published columns, given the same predictions: P_Best per batch, protocol 2 aligns before assembling."""
+    v = vectors("d3dp_parity.npz")
+    poses = v["jpma/in/pred_bKHFJC"]
+    target, root = v["jpma/in/gt_bFJC"], v["jpma/in/traj_bF1C"]
+    evidence = Evidence(
+        v["jpma/in/input2d_bFJ2"][:, None], v["jpma/in/intrinsic9"].expand(2, 1, 9), root[:, None], target[:, None]
+    )
+    columns = {name: a(poses, evidence) for name, a in AGGREGATIONS.items()}
+    batch = SimpleNamespace(positions_3d=target)
+    scored = score(poses, columns, batch, Sampling(4, 3, protocol_2=True, published=True))
+    for protocol, short in (("protocol_1", "P1"), ("protocol_2", "P2")):
+        means = scored[protocol].mean((0, 3))  # (K, columns)
+        for column in ("J_Best", "P_Best", "P_Agg", "J_Agg"):
+            published = v[f"jpma/out/{short}_{column}"]
+            torch.testing.assert_close(means[:, list(columns).index(column)], published, atol=1e-5, rtol=0)
+
+
+def test_published_protocol_on_clips_of_no_round_length(lifter, clips):
+    cut = [replace(c, keypoints_2d=c.keypoints_2d[:n], positions_3d=c.positions_3d[:n], valid=c.valid[:n]) for c, n in zip(clips, (3, 5, 12), strict=False)]
+    errors = evaluate(lifter, Windows(cut, SKELETON, 5, published_test=True), Sampling(published=True), CPU)
+    assert errors.frames.tolist() == [5, 5, 15]
+
+
+def test_published_protocol_counts_padding_and_overlap(lifter, clips):
+    errors = evaluate(lifter, Windows(clips, SKELETON, 5, published_test=True), Sampling(published=True), CPU)
+    for clip, frames in zip(clips, errors.frames, strict=True):
+        assert frames == 5 * -(-len(clip) // 5)
+
+
+def test_more_hypotheses_do_not_change_the_first(lifter, clips):
+    """P_Agg of one hypothesis equals hypothesis 0 of many: noise belongs to (seed, clip, window, hypothesis)."""
+    first: list[torch.Tensor] = []
+    for count in (1, 3):
+        kept = []
+        windows = Windows(clips[:1], SKELETON, 5)
+        evaluate(lifter, windows, Sampling(count, 2), CPU, lambda b, p, kept=kept: kept.append(p["hypotheses"][:, :, 0]))
+        first.append(torch.cat(kept))
+    torch.testing.assert_close(*first, atol=1e-5, rtol=0)
+
+
+def test_report_of_a_run(tmp_path):
+    report = command(tmp_path, "-num_proposals 2 -sampling_timesteps 2 --p2 --by-subject")
+    on_disk = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert on_disk["results"] == report["results"] and len(on_disk["results"]) == 2
+    assert on_disk["columns"]["R_Agg"] == {"reads": []} and on_disk["columns"]["J_Agg"] == {"reads": ["root"]}
+    assert on_disk["columns"]["J_Best"] == {"reads": ["pose"], "oracle": True}
+    for key in ("card", "protocol", "hypotheses", "steps", "seed", "frames", "cost", "checkpoint", "keypoints"):
+        assert key in on_disk
+    assert on_disk["cost"]["parameters"] > 0 and on_disk["cost"]["flop_per_window"] > 0
+    last = on_disk["results"][-1]["protocol_1"]
+    actions = last["actions"]
+    assert set(actions) == {"Walking", "Phoning"}
+    assert last["action_wise"]["P_Agg"] == pytest.approx(np.mean([a["P_Agg"] for a in actions.values()]))
+    clips = on_disk["clips"].values()
+    frame_wise = sum(c["P_Agg"] * c["frames"] for c in clips) / sum(c["frames"] for c in clips)
+    assert last["frame_wise"]["P_Agg"] == pytest.approx(frame_wise)
+    assert last["action_wise"]["J_Best"] <= last["action_wise"]["P_Best"] <= last["action_wise"]["P_Agg"] * 1.2
+    assert on_disk["subjects_results"]["S9"] == on_disk["results"]
+    log = (tmp_path / "h36m_test_log_H2_K2.txt").read_text(encoding="utf-8")
+    assert "step 1 Protocol #1   (MPJPE) action-wise average J_Agg" in log and "Protocol #2" in log
+
+
+def test_mean_pose_row_by_hand(tmp_path):
+    report = command(tmp_path)
+    train = load_h36m(h36m_folder(), "gt", "S1,S5")
+    test = load_h36m(h36m_folder(), "gt", "S9")
+    from common.datasets import hold_out
+    from common.datasets.checks import select_actions
+
+    train = hold_out(select_actions(train, "Walking,Phoning"))[0]
+    relative = [c.positions_3d - c.positions_3d[:, :1] for c in train]
+    mean = np.concatenate(relative).mean(0)
+    by_action = {}
+    for clip in select_actions(test, "Walking,Phoning"):
+        poses = clip.positions_3d - clip.positions_3d[:, :1]
+        by_action.setdefault(clip.action_name, []).append(np.linalg.norm(poses - mean, axis=-1).mean(-1))
+    expected = 1000 * np.mean([np.concatenate(v).mean() for v in by_action.values()])
+    assert report["mean_pose"]["protocol_1"]["action_wise"] == pytest.approx(expected, rel=1e-4)

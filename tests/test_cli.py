@@ -1,0 +1,163 @@
+"""Command lines as people type them, and what a wrong one gets."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.cli import main
+from common.engine import checkpoint
+from common.options import FLAGS, make_parser
+from tests.tiny import command, flags, h36m_folder
+
+ROOT = Path(__file__).parents[1]
+
+
+def call(capsys, arguments, preset="h36m"):
+    """(exit code, stderr) of the program in this process."""
+    code = main(preset, None, shlex.split(arguments) if isinstance(arguments, str) else arguments)
+    return code, capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a trained checkpoint."""
+    folder = tmp_path_factory.mktemp("trained")
+    command(folder, "--no-eval")
+    return folder
+
+
+PUBLISHED = [
+    "-d h36m -k cpn_ft_h36m_dbb -str S1,S5,S6,S7,S8 -ste S9,S11 -c {c} -gpu 0 -lrd 0.998 --nolog -e 100",
+    "-d h36m -k gt -str S1,S5,S6,S7,S8 -ste S9,S11 -c {c} -gpu 0 --nolog -lrd 0.998 -e 100",
+]
+
+
+@pytest.mark.parametrize("line", PUBLISHED)
+@pytest.mark.parametrize("frames", [27, 1])
+def test_published_lines_train_and_evaluate(tmp_path, capsys, line, frames):
+    """The lines as typed; only what makes them finish in seconds is added: a small model, one epoch, two batches."""
+    preset = "h36m_gt" if "-k gt" in line else "h36m"
+    small = f" --model mixste --data-root {h36m_folder()} -cs 16 -dep 1 -e 1 --debug"
+    train = line.format(c=tmp_path) + small + f" -s {frames} -f {frames}"
+    assert call(capsys, train, preset)[0] == 0
+    evaluate = line.format(c=tmp_path) + f" --data-root {h36m_folder()} --debug --evaluate best_epoch_1_1.bin --p2"
+    evaluate += f" -sampling_timesteps 10 -num_proposals 20 -b 4 -s {frames} -f {frames}"
+    code, err = call(capsys, evaluate, preset)
+    assert code == 0, err
+    assert (tmp_path / "h36m_test_log_H20_K10.txt").is_file()
+
+
+def test_batch_of_four_frames_is_one_window(tmp_path, capsys):
+    assert call(capsys, [*flags(tmp_path, "--no-eval --debug -e 1"), "-b", "4"])[0] == 0
+
+
+def test_a_published_d3dp_file_is_evaluated_by_its_own_line(tmp_path, capsys):
+    """No model flag: the file's names and shapes say what it holds."""
+    from common.models import build
+
+    torch.manual_seed(0)
+    state = build("mixste", frames=9, channels=16, depth=1).state_dict()
+    content = {
+        "epoch": 3,
+        "random_state": np.random.RandomState(0),
+        "model_pos": {f"module.pose_estimator.{name}": value for name, value in state.items()},
+    }
+    torch.save(content, tmp_path / "h36m_best_epoch.bin")
+    line = f"-k cpn_ft_h36m_dbb -c {tmp_path} -gpu 0 --nolog --evaluate h36m_best_epoch.bin"
+    line += f" -num_proposals 5 -sampling_timesteps 5 -b 4 --debug --data-root {h36m_folder()}"
+    code, err = call(capsys, line)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--evaluate best_epoch_1_1.bin --resume last.bin", "exclude each other"),
+        ("--evaluate nothing.bin", "best_epoch_1_1.bin"),
+        ("--evaluate best_epoch_1_1.bin -f 9", "contradicts the checkpoint"),
+        ("--evaluate best_epoch_1_1.bin -cs 32", "contradicts the checkpoint"),
+        ("--evaluate best_epoch_1_1.bin -dep 2", "contradicts the checkpoint"),
+        ("--evaluate best_epoch_1_1.bin -timestep 50", "contradicts the checkpoint"),
+        ("--resume last.bin -e 1", "epochs already"),
+        ("-str S1,S77", "no subject S77"),
+        ("-ste S77", "no subject S77"),
+        ("-a Swimming", "no such action"),
+        ("-k nothing", "2D sources"),
+        ("--model nothing", "mixste"),
+        ("-e 0", "must be 1 or more"),
+        ("-cs 12", "multiple of 8"),
+        ("-sampling_timesteps 2000", "exceeds"),
+        ("--subset 0", "--subset"),
+        ("-gpu x", "-gpu x"),
+        ("--nonsense", "nonsense"),
+        ("-e many", "invalid int"),
+        ("--demo --evaluate a.bin", "--demo"),
+    ],
+)
+def test_wrong_input_gets_one_line_and_code_2(trained, capsys, more, message):
+    typed = [a for a in flags(trained, more)]
+    if "--evaluate" in more or "--resume" in more:  # sizes come from the file, unless the case types one
+        typed = ["-gpu", "-1", "--nolog", "--data-root", str(h36m_folder()), "-c", str(trained), "-ste", "S9"]
+        typed += shlex.split(more)
+    before = (trained / "last.bin").read_bytes()
+    code, err = call(capsys, typed)
+    last = err.strip().splitlines()[-1]
+    assert code == 2 and last.startswith("error: ") and message in last, err
+    assert "Traceback" not in err and (trained / "last.bin").read_bytes() == before
+
+
+def test_another_2d_source_is_a_warning(trained, capsys):
+    line = f"-gpu -1 --nolog --data-root {h36m_folder()} -c {trained} -k gt -ste S9 -a Walking --evaluate last.bin"
+    code, err = call(capsys, line)
+    assert code == 0 and "trained on 2D from cpn_ft_h36m_dbb" in err
+
+
+def test_ignored_published_flags_are_told(trained, capsys):
+    line = f"-gpu -1 --nolog --data-root {h36m_folder()} -c {trained} -ste S9 -a Walking --evaluate last.bin"
+    code, err = call(capsys, line + " --save_lmin 41.1 --coverlr -lambda_ 0.5")
+    assert code == 0 and err.count("note: ") == 3
+
+
+def test_render_draws_a_clip(trained, capsys, tmp_path):
+    line = f"-gpu -1 --nolog --data-root {h36m_folder()} -c {trained} --evaluate last.bin --render --viz-subject S11"
+    line += f" --viz-action Walking --viz-camera 0 --viz-limit 4 --viz-size 2 --viz-output {tmp_path / 'out.gif'}"
+    line += f" --viz-export {tmp_path / 'poses.npy'}"
+    code, err = call(capsys, line)
+    assert code == 0, err
+    assert (tmp_path / "out.gif").stat().st_size > 1000 and np.load(tmp_path / "poses.npy").shape == (4, 17, 3)
+    code, err = call(capsys, line.replace("--viz-camera 0", "--viz-camera 7"))
+    assert code == 2 and "cameras 0 to 3" in err
+
+
+def test_training_writes_a_tensorboard_log_unless_told_not_to(tmp_path, capsys):
+    typed = [a for a in flags(tmp_path, f"--no-eval -e 1 --debug -l {tmp_path / 'log'}") if a != "--nolog"]
+    assert call(capsys, typed)[0] == 0
+    assert list((tmp_path / "log").rglob("events.out.tfevents.*"))
+
+
+def test_every_flag_has_a_long_name_a_help_line_and_one_default():
+    names = [name for flag in FLAGS for name in flag.names]
+    assert len(names) == len(set(names))
+    for flag in FLAGS:
+        assert any(name.startswith("--") for name in flag.names), flag.names
+        assert flag.help and "\n" not in flag.help
+    assert len({flag.destination for flag in FLAGS}) == len(FLAGS)
+    assert "--hypotheses" in make_parser(None, {}).format_help()
+
+
+@pytest.mark.parametrize("script", ["main.py", "main_gt.py", "main_3dhp.py"])
+def test_scripts_explain_themselves(script):
+    done = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"python {script}" in done.stdout
+
+
+def test_a_damaged_checkpoint_is_told(trained, capsys, tmp_path):
+    (tmp_path / "cut.bin").write_bytes((trained / "last.bin").read_bytes()[:1000])
+    code, err = call(capsys, f"-gpu -1 --nolog --data-root {h36m_folder()} -c {tmp_path} --evaluate cut.bin")
+    assert code == 2 and "not a readable checkpoint" in err
+    assert checkpoint.load(trained / "last.bin")["card"]["model"] == "mixste"
