@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 PRESETS: dict[str, dict[str, object]] = {
-    "h36m": {"checkpoint": "checkpoint/model_h36m"},
-    "h36m_gt": {"checkpoint": "checkpoint/model_h36m_gt", "keypoints": "gt", "epochs": 120},
+    "h36m": {"model": "graphdiffu", "checkpoint": "checkpoint/model_h36m"},
+    "h36m_gt": {"model": "graphdiffu", "checkpoint": "checkpoint/model_h36m_gt", "keypoints": "gt", "epochs": 120},
     "3dhp": {
+        "model": "graphdiffu",
         "dataset": "3dhp",
         "keypoints": "gt",
         "subjects_train": "*",
@@ -19,6 +20,7 @@ PRESETS: dict[str, dict[str, object]] = {
 
 # What `--demo` changes: small enough for a CPU, the same program.
 DEMO: dict[str, object] = {
+    "text": "learned",
     "number_of_frames": 9,
     "channels": 64,
     "depth": 3,

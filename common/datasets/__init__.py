@@ -22,6 +22,10 @@ class DataSet:
     skeleton: Skeleton
     name: str  # as it stands in names of result files
     labels: Callable[[Namespace], str | None] = lambda options: None  # the label set, where there are several
+    has_actions: bool = True  # the clips' actions are words that a text model may be told
+
+    def action_names(self, clips: list[Clip]) -> list[str]:
+        return sorted({clip.action_name for clip in clips}) if self.has_actions else []
 
 
 def _subjects(options: Namespace, role: str) -> str:
@@ -49,7 +53,7 @@ def _humaneva(options: Namespace, role: str) -> list[Clip]:
 
 DATASETS: dict[str, DataSet] = {
     "h36m": DataSet(_h36m, h36m.SKELETON, "h36m"),
-    "3dhp": DataSet(_threedhp, threedhp.SKELETON, "3dhp", _threedhp_labels),
+    "3dhp": DataSet(_threedhp, threedhp.SKELETON, "3dhp", _threedhp_labels, has_actions=False),
     "humaneva15": DataSet(_humaneva, humaneva.SKELETON, "humaneva"),
 }
 

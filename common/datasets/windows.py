@@ -108,7 +108,8 @@ class Windows:
         self.mask = torch.from_numpy(np.array(mask, bool)).to(self.device)  # (W, F_out)
         self.answered = answered
         self._store_frames(clips)
-        self.action_names = tuple(action_names or sorted({clip.action_name for clip in clips}))
+        known = {clip.action_name for clip in clips} if action_names is None else action_names
+        self.action_names = tuple(sorted(known))
         lookup = {name: i for i, name in enumerate(self.action_names)}
         actions = [lookup.get(clips[c].action_name, -1) for c in clip_of]
         self.action = torch.tensor(actions, device=self.device)

@@ -62,7 +62,7 @@ def _option(options: Namespace, name: str, skeleton, clips: list[Clip]):
     if name == "skeleton":
         return skeleton.name
     if name == "actions":
-        return sorted({clip.action_name for clip in clips})
+        return dataset(options).action_names(clips)
     if name == "unit":
         return options.unit or normalisation_scale(clips, skeleton.root)
     return getattr(options, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,13 +46,18 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
         lifter.denoiser.compile()
     published = options.protocol == "published"
     skeleton, centre = dataset(options).skeleton, REGISTRY[card["model"]].centre_only
-    windows = Windows(clips, skeleton, card["frames"], None, place.device, published, centre_only=centre)
-    sampling = sampling_of(options)
+    actions = dataset(options).action_names(clips)
+    windows = Windows(clips, skeleton, card["frames"], None, place.device, published, actions, centre)
+    sampling = replace(sampling_of(options), neutral=text_told(options, card) in ("neutral", "both"))
     _announce(lifter, windows, sampling, place, notice)
     columns = list(available(windows.has_camera))
     exporter = Export3DHP(windows, columns, sampling.steps) if options.dataset == "3dhp" else None
     errors = evaluate(lifter, windows, sampling, place, exporter, limit=2 if options.debug else None)
     results = report.summarise(errors, clips)
+    told = None
+    if text_told(options, card) == "both":
+        with_action = replace(sampling, neutral=False)
+        told = report.summarise(evaluate(lifter, windows, with_action, place, title="with actions"), clips)
     means = mean_pose_errors(card, clips, dataset(options).skeleton.root) if card.get("mean_pose") else None
     out = {
         "card": {k: v for k, v in card.items() if k != "mean_pose"},
@@ -64,6 +70,7 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
         "labels": dataset(options).labels(options),
         "subjects": options.subjects_test,
         "actions": options.actions,
+        "eval_text": text_told(options, card),
         "hypotheses": sampling.hypotheses,
         "steps": sampling.steps,
         "seed": options.seed,
@@ -74,8 +81,14 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
         "results": results,
         "clips": report.clip_errors(errors, clips),
     }
+    if told:
+        out["results_with_action"] = told
+    notes = []
     if published:
-        out["notes"] = [f"P_Best is chosen per batch of -b {sampling.windows} windows"]
+        notes.append(f"P_Best is chosen per batch of -b {sampling.windows} windows")
+    if card["model"] == "graphdiffu" and card["variant"] == "published":
+        notes.append(f"published graph: the first window of each batch is special, so -b {sampling.windows} matters")
+    out["notes"] = notes
     if options.by_subject:
         of = {s: np.array([clip.subject == s for clip in clips]) for s in dict.fromkeys(c.subject for c in clips)}
         out["subjects_results"] = {s: report.summarise(errors, clips, rows) for s, rows in of.items()}
@@ -102,6 +115,13 @@ def sampling_of(options: Namespace) -> Sampling:
         flip=options.test_time_augmentation,
         repeat=options.repeat_n,
     )
+
+
+def text_told(options: Namespace, card: dict) -> str | None:
+    """What the network is told of a test clip's action: None for models without text."""
+    if card["sizes"].get("text", "none") == "none":
+        return None
+    return options.eval_text or ("action" if options.protocol == "published" else "neutral")
 
 
 def _set_unit(card: dict, options: Namespace, notice) -> None:
@@ -181,6 +201,10 @@ def _write(options: Namespace, out: dict, columns: list[str]) -> None:
         stream.write(("SYNTHETIC\n" if out["synthetic"] else "") + log)
     report.write(folder / "report.json", out)
     cost = out["cost"]
+    if "results_with_action" in out:
+        print(report.table(out["results_with_action"], columns, f"{title}, told the action"))
+    for note in out["notes"]:
+        say(f"note: {note}")
     say(
         f"{cost['parameters']:,} parameters, {cost['flop_per_window'] / 1e9:.4g} GFLOP a window, {cost['seconds']:.0f} s, "
         f"seed {out['seed']}, checkpoint {out['checkpoint']['sha256']}, 2D {out['keypoints']}; "

@@ -34,17 +34,23 @@ def train(options: Namespace, place: Place) -> dict | None:
     clips = load_clips(options, "train", notice)
     test = None if options.no_eval and options.select != "test" else load_clips(options, "test", notice)
     training, judged = _split(clips, test, options.select, notice)
-    lifter, card, content = _start(options, training, folder)
+    lifter, card, content = _start(options, clips, folder)
+    if hasattr(lifter.denoiser, "load_prompts"):
+        lifter.denoiser.load_prompts(options.prompts, options.clip_weights)
     lifter.to(place.device)
     choose_attention(lifter, place.device, card["frames"], card["joints"])
     if options.compile:
         lifter.denoiser.compile()
 
-    skeleton = dataset(options).skeleton
+    skeleton, actions = dataset(options).skeleton, dataset(options).action_names(clips)
     centre = REGISTRY[card["model"]].centre_only
-    windows = Windows(training, skeleton, card["frames"], options.stride, place.device, centre_only=centre)
+    windows = Windows(
+        training, skeleton, card["frames"], options.stride, place.device, action_names=actions, centre_only=centre
+    )
     published = options.protocol == "published"
-    judge = Windows(judged, skeleton, card["frames"], None, place.device, published, centre_only=centre) if judged else None
+    judge = None
+    if judged:
+        judge = Windows(judged, skeleton, card["frames"], None, place.device, published, actions, centre)
     trainer = Trainer(lifter, windows, _recipe(options, card), place)
     if content:
         trainer.restore(content)
@@ -108,7 +114,8 @@ def _epochs(
     options: Namespace, place: Place, folder: Path, trainer: Trainer, card: dict, judge: Windows | None
 ) -> None:
     board = Board(options.log, place.first and not options.nolog)
-    sampling = Sampling(windows=64, seed=options.seed, published=options.protocol == "published", amp=options.amp)
+    published = options.protocol == "published"
+    sampling = Sampling(windows=64, seed=options.seed, published=published, amp=options.amp, neutral=not published)
 
     def validate() -> float | None:
         if judge is None:
