@@ -92,6 +92,8 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("-c", "--checkpoint"), "folder for checkpoints and results", "checkpoint/model"),
         Flag(("-r", "--resume"), "continue from this file of the checkpoint folder", ""),
         Flag(("-e", "--epochs"), "epochs", 100, int),
+        Flag(("--max-steps",), "end training after so many steps", None, int),
+        Flag(("--max-seconds",), "end training after so many seconds of training steps", None, float),
         Flag(("-b", "--batch-size"), "frames a training step (at least one window); windows in evaluation", 1024, int),
         Flag(("--batch-size-eval",), "windows at a time in evaluation (default: -b there)", None, int),
         Flag(("--patience",), "stop after so many epochs without a better one", None, int),

@@ -35,6 +35,8 @@ class Recipe:
     seed: int = 1
     amp: bool = False
     steps: int | None = None  # at most so many steps an epoch
+    max_steps: int | None = None  # end the run after so many steps
+    max_seconds: float | None = None  # end the run after so much time in training steps
 
 
 class _Loss(nn.Module):
@@ -62,6 +64,7 @@ class Trainer:
             trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused
         )
         self.history: list[dict] = []
+        self.steps_done, self.seconds = 0, 0.0  # over all epochs
         self.objective: nn.Module = _Loss(lifter, loss)
         if place.world > 1:
             ids = [place.device.index] if place.device.type == "cuda" else None
@@ -72,6 +75,14 @@ class Trainer:
         """Epochs done."""
         return len(self.history)
 
+    def spent(self) -> bool:
+        """Whether the recipe's budget of steps or seconds is used up; the same answer in every process."""
+        recipe = self.recipe
+        if recipe.max_seconds is not None:
+            over = torch.tensor(float(self.seconds >= recipe.max_seconds), device=self.place.device)
+            return bool(self.place.sum(over))
+        return recipe.max_steps is not None and self.steps_done >= recipe.max_steps
+
     def state(self) -> dict:
         """What a checkpoint needs beside the weights. All randomness derives from the seed, the epoch and the step."""
         return {"optimizer": self.optimizer.state_dict(), "rng": {"seed": self.recipe.seed}, "history": self.history}
@@ -79,6 +90,8 @@ class Trainer:
     def restore(self, content: dict) -> None:
         self.optimizer.load_state_dict(content["optimizer"])
         self.history = list(content["history"])
+        self.steps_done = sum(row.get("steps", 0) for row in self.history)
+        self.seconds = sum(row.get("seconds", 0.0) for row in self.history)
 
     def _order(self, epoch: int) -> Tensor:
         """This epoch's order of windows, plain (row < W) and mirrored (row >= W)."""
@@ -92,9 +105,14 @@ class Trainer:
         parts = self._order(epoch).split(recipe.windows)[: recipe.steps]
         total = torch.zeros(2, dtype=torch.float32, device=self.place.device)  # loss sum, frames
         self.lifter.train()
-        bar = tqdm(parts, desc=f"epoch {epoch}/{recipe.epochs}", leave=False, disable=not self.place.first, mininterval=1)
+        title = f"epoch {epoch}/{recipe.epochs}"
+        bar = tqdm(parts, desc=title, leave=False, disable=not self.place.first, mininterval=1)
+        before, already = self.steps_done, self.seconds
         for step, rows in enumerate(bar):
+            if self.spent():
+                break
             total += self._step(rows, epoch, step)
+            self.steps_done, self.seconds = self.steps_done + 1, already + time.time() - start
             if step % 50 == 49:
                 bar.set_postfix_str(f"{self._mean_mm(total):.1f} mm")
         train_mm = self._mean_mm(self.place.sum(total))
@@ -104,6 +122,8 @@ class Trainer:
             "lr": self.optimizer.param_groups[0]["lr"],
             "train_mm": train_mm,
             "valid_mm": validate(),
+            "steps": self.steps_done - before,
+            "seconds": self.seconds - already,
             "minutes": (time.time() - start) / 60,
         }
         for group in self.optimizer.param_groups:

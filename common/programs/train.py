@@ -27,12 +27,16 @@ from common.programs.evaluate import evaluate_checkpoint
 BEST = "best_epoch_1_1.bin"
 
 
-def train(options: Namespace, place: Place) -> dict | None:
-    """Train as the flags say; returns the final evaluation's report, or None with --no-eval."""
+def train(options: Namespace, place: Place, test: list[Clip] | None = None) -> dict | None:
+    """Train as the flags say; returns the final evaluation's report, or None with --no-eval.
+
+    `test` are the clips to evaluate on, by default those that the flags name.
+    """
     notice = say if place.first else (lambda line: None)
     folder = Path(options.checkpoint)
     clips = load_clips(options, "train", notice)
-    test = None if options.no_eval and options.select != "test" else load_clips(options, "test", notice)
+    if test is None and (options.select == "test" or not options.no_eval):
+        test = load_clips(options, "test", notice)
     training, judged = _split(clips, test, options.select, notice)
     lifter, card, content = _start(options, clips, folder)
     if hasattr(lifter.denoiser, "load_prompts"):
@@ -107,6 +111,8 @@ def _recipe(options: Namespace, card: dict) -> Recipe:
         seed=options.seed,
         amp=options.amp,
         steps=2 if options.debug else None,
+        max_steps=options.max_steps,
+        max_seconds=options.max_seconds,
     )
 
 
@@ -125,7 +131,7 @@ def _epochs(
         return float(everything[0, errors.columns.index("P_Agg")])
 
     started = time.time()
-    while trainer.epoch < options.epochs and not _finished(options, trainer.history, started):
+    while trainer.epoch < options.epochs and not _finished(options, trainer, started):
         row = trainer.run_epoch(validate)
         best = min((r["valid_mm"] for r in trainer.history[:-1] if r["valid_mm"] is not None), default=None)
         if place.first:
@@ -148,9 +154,11 @@ def _epochs(
         training_curves(folder / "loss_3d.png", trainer.history)
 
 
-def _finished(options: Namespace, history: list[dict], started: float) -> bool:
-    """True when --patience or --max_time says to stop."""
-    scored = [row["valid_mm"] for row in history if row["valid_mm"] is not None]
+def _finished(options: Namespace, trainer: Trainer, started: float) -> bool:
+    """True when --max-steps, --max-seconds, --patience or --max_time says to stop."""
+    scored = [row["valid_mm"] for row in trainer.history if row["valid_mm"] is not None]
+    if trainer.spent():
+        return True
     if options.patience and scored and len(scored) - 1 - scored.index(min(scored)) >= options.patience:
         return True
     return bool(options.max_time) and time.time() - started > 3600 * options.max_time
