@@ -1,4 +1,4 @@
-"""Shared test helpers: the folder of small reference vectors, and one thread so that tests do not fight over cores."""
+"""Shared by all tests: the reference vectors, and one thread, so that results do not depend on the machine's cores."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 VECTORS = Path(__file__).parent / "vectors"
+torch.set_num_threads(1)
 
 
 @pytest.fixture
