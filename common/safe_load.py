@@ -178,7 +178,16 @@ def load_torch(path: str | Path) -> dict:
         return torch.load(path, map_location="cpu", pickle_module=module, weights_only=False)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, AttributeError, TypeError, KeyError, ValueError) as error:
+    except (
+        RuntimeError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        AttributeError,
+        TypeError,
+        KeyError,
+        ValueError,
+    ) as error:
         raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from None
 
 
