@@ -1,0 +1,60 @@
+"""Turn a published checkpoint into this project's form: recognised by its parameters' names and shapes.
+
+    python -m common.import_checkpoint h36m_best_epoch.bin -o checkpoint/d3dp/best_epoch.bin
+
+D3DP, MixSTE, KTPFormer, FinePOSE, GraphDiffu, Grap2Eq and Diff3DHPE files are read. An ending .safetensors writes
+that form, with a JSON card beside it. Every parameter must be there with its exact shape; nothing in the file is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.engine import checkpoint
+from common.errors import UserError
+
+
+def import_file(source: Path, target: Path, keypoints: str | None = None, labels: str | None = None) -> dict:
+    """Read a checkpoint of any known kind and write it with a card; returns the card.
+
+    keypoints and labels: the 2D source and the label set that the weights were trained on; published files do not
+    say. Raises UserError for an unknown network, and where the target exists.
+    """
+    if target.exists():
+        raise UserError(f"{target}: exists already; choose another name")
+    content = checkpoint.load(source)
+    told = {"keypoints": keypoints, "labels": labels}
+    card = content["card"] | {key: value for key, value in told.items() if value is not None}
+    card["imported_from"] = {"file": source.name, "hash": checkpoint.file_hash(source)}
+    checkpoint.make_lifter(card, content["weights"])  # they fit, or a UserError says what does not
+    if target.suffix == ".safetensors":
+        from common.export import write_safetensors
+
+        write_safetensors(target, content["weights"], card)
+    else:
+        checkpoint.save(target, {"card": card, "weights": content["weights"]})
+    return card
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m common.import_checkpoint", description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, help="published checkpoint")
+    parser.add_argument("-o", "--output", type=Path, help="file to write (default: FILE with the ending .imported.bin)")
+    parser.add_argument("-k", "--keypoints", help="2D source that it was trained on")
+    parser.add_argument("--labels", help="label set that it was trained on (3DHP: annot3 or univ_annot3)")
+    options = parser.parse_args(argv)
+    target = options.output or options.file.with_suffix(".imported.bin")
+    try:
+        card = import_file(options.file, target, options.keypoints, options.labels)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{target}: {card['model']}, {card['frames']} frames, {card['joints']} joints ({card['variant']} variant)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
