@@ -13,6 +13,7 @@ import dataclasses
 import importlib.util
 import json
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -136,7 +137,7 @@ def lifter_metadata(lifter: DiffusionLifter, card: dict) -> dict:
         "abar": d.abar.tolist(),
         "eta": d.eta,
         "scale": d.scale,
-        "unit": d.unit,
+        "unit": None if math.isnan(d.unit) else d.unit,  # published Diff3DHPE files do not say theirs
         "limit": d.limit,
         "clamp_input": d.clamp_input,
         "mirror": lifter.skeleton.mirror,
