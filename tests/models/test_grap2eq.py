@@ -5,74 +5,22 @@ keeps one joint of the fusion's and one row of the graph blocks' arrays, grap2eq
 matrices. Absent from the source: MPI-INF-3DHP with text, and the single-pass network with text.
 """
 
-import gzip
-import json
-import re
-import zlib
-from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.camera import Camera, project
-from common.datasets.windows import published_chunk_starts
 from common.diffusion import cosine_schedule, q_sample
-from common.engine.checkpoint import import_published
 from common.errors import UserError
-from common.hypotheses import _pick
 from common.lifter import DiffusionLifter
-from common.losses import joint_weights, single_pass_loss, single_pass_training_loss
-from common.metrics import joint_errors, mpjpe, mpjve, n_mpjpe, p_mpjpe, procrustes_align
+from common.losses import single_pass_training_loss
 from common.models import REGISTRY, build
 from common.models.clip import TextTower
-from common.models.graph_conv import published_graph, raw_published_graph, raw_temporal_graph, temporal_graph
+from common.models.graph_conv import temporal_graph
 from common.models.prompt_layouts import LAYOUTS, compose, e_positions
 from common.skeleton import H36M_17, HUMANEVA_15, MPI_INF_3DHP_17
-
-CLOSE = {"rtol": 0, "atol": 1e-5}
-TINY = {"frames": 9, "joints": 17, "channels": 32, "depth": 3, "drop_path": 0.0, "variant": "published"}
-NAMES = ("first", "second", "third")
-SHAPES = Path(__file__).parents[1] / "vectors" / "grap2eq_state_dict.json.gz"
-
-
-@cache
-def recipe(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """The weights of the vectors, from the parameter's name."""
-    z = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
-    if any(part in name for part in ("token_embedding", "pos_embed", "positional_embedding", "ctx_")):
-        z *= np.float32(0.5)
-    elif len(shape) <= 1:
-        z = (1 + 0.1 * z if name.endswith("weight") else 0.1 * z).astype(np.float32)
-    else:
-        z = z / np.sqrt(shape[-1]).astype(np.float32)
-    return torch.from_numpy(z)
-
-
-def fill(model: torch.nn.Module) -> torch.nn.Module:
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            value.copy_(recipe(name, tuple(value.shape)))
-    return model.eval()
-
-
-def lite(**changes) -> torch.nn.Module:
-    return fill(build("grap2eq_lite", **{**TINY, **changes}))
-
-
-def section(v: dict, prefix: str) -> dict:
-    return {key[len(prefix) :]: value for key, value in v.items() if key.startswith(prefix)}
-
-
-def compare(ours: dict, v: dict, prefix: str = "") -> None:
-    """Every out/ key under the prefix must be among ours, and close."""
-    expected = section(v, prefix + "out/")
-    assert expected and set(ours) == set(expected)
-    for key, value in expected.items():
-        torch.testing.assert_close(ours[key], value, **CLOSE, msg=lambda m, key=key: f"{prefix}{key}: {m}")
+from tests.models.grap2eq_recipe import CLOSE, NAMES, TINY, compare, fill, lite, recipe, section
 
 
 def probes(model, v: dict) -> dict:
@@ -191,92 +139,6 @@ def test_full_width_vectors(vectors):
     compare(text_outputs(model, case, positions=8), v, "full512/")
 
 
-def test_graph_vectors(vectors):
-    adj = section(vectors("grap2eq_misc.npz"), "adj/")
-    layouts = {
-        "h36m": (H36M_17, False),
-        "mpi3dhp": (MPI_INF_3DHP_17, False),
-        "humaneva_diff": (HUMANEVA_15, False),
-        "humaneva_nondiff": (HUMANEVA_15, True),
-    }
-    ours = {}
-    for name, (skeleton, single_pass) in layouts.items():
-        ours[f"spatial/{name}"] = raw_published_graph(skeleton, single_pass).float()
-        ours[f"spatial_norm/{name}"] = published_graph(skeleton, single_pass)
-    for name, size in {
-        "F243_a0125_b5": (243, 0.125, 5),
-        "F27_a025_b1": (27, 0.25, 1),
-        "F9_a0125_b5": (9, 0.125, 5),
-    }.items():
-        rows = 8 if size[0] == 243 else None
-        ours[f"temporal/{name}"] = raw_temporal_graph(*size).float()[:rows]
-        ours[f"temporal_norm/{name}"] = temporal_graph(*size)[:rows]
-    assert set(ours) == set(adj)
-    for name, value in adj.items():
-        torch.testing.assert_close(ours[name], value, rtol=0, atol=1e-6)
-
-
-def test_published_window_vectors(vectors):
-    windows = section(vectors("grap2eq_misc.npz"), "windows/")
-    assert len(windows) == 19
-    for name, starts in windows.items():
-        length, stride, frames = map(int, re.fullmatch(r"F(\d+)_s(\d+)_n(\d+)", name).groups())
-        assert published_chunk_starts(frames, length, stride) == starts.tolist()
-
-
-def test_metric_vectors(vectors):
-    v = vectors("grap2eq_misc.npz")
-    case = section(v, "metrics/")
-    poses, target = case["in/pred_bthfjc"], case["in/target_bfjc"]  # (B, K, H, F, J, 3), (B, F, J, 3)
-    nearest = joint_errors(case["in/reproj_bthfj2"], case["in/target2d_bfj2"][:, None, None]).argmin(2)
-    valid = case["in/valid_bf1"][:, None]  # (B, 1, F, 1)
-
-    def mean(errors):  # (B, K, F, J) to (K,)
-        return errors.mean((0, 2, 3))
-
-    ours = {}
-    for prefix, seen in (("", poses), ("P2_", procrustes_align(poses, target[:, None, None]))):
-        errors = joint_errors(seen, target[:, None, None])  # (B, K, H, F, J)
-        ours[prefix + "J_Best"] = mean(errors.min(2).values)
-        ours[prefix + "P_Best"] = errors.mean((0, 3, 4)).min(1).values  # the best hypothesis of the whole batch
-        ours[prefix + "J_Agg"] = mean(joint_errors(_pick(seen, nearest), target[:, None]))
-    average = joint_errors(poses.mean(2), target[:, None])
-    ours["P_Agg"] = mean(average)
-    ours["P2_P_Agg"] = p_mpjpe(poses.mean(2), target[:, None]).mean((0, 2))
-    count = valid.sum() * 17
-    masked = joint_errors(poses, target[:, None, None]) * valid.unsqueeze(1)
-    ours["3dhp_P_Best"] = (masked.sum((0, 3, 4)) / count).min(1).values
-    ours["3dhp_P_Agg"] = (average * valid).sum((0, 2, 3)) / count
-    one = poses[:, 0, 0]
-    ours |= {
-        "mpjpe": mpjpe(one, target).mean(),
-        "n_mpjpe": n_mpjpe(one, target).mean(),
-        "p_mpjpe": p_mpjpe(one, target).mean(),
-        "mpjve_train_axis1": mpjve(one, target).mean(),
-        "mpjve_eval_flat": mpjve(one.flatten(0, 1), target.flatten(0, 1)).mean(),
-    }
-    compare(ours, v, "metrics/")
-
-
-def test_camera_vectors(vectors):
-    v = vectors("grap2eq_misc.npz")
-    case = section(v, "camera/")
-    intrinsics = tuple(case["in/intrinsic9"].tolist())
-    numbers = (tuple(case["in/quat"].tolist()), tuple(case["in/trans_m"].tolist()))
-    camera = Camera("54138969", 1000, 1002, intrinsics, *numbers)
-    seen = camera.world_to_camera(case["in/world"])
-    straight = torch.tensor(intrinsics[:4] + (0.0,) * 5)
-    ours = {
-        "cam": seen,
-        "uv_norm": project(seen, case["in/intrinsic9"]),
-        "uv_linear": project(seen, straight),
-        "back_to_world": camera.camera_to_world(seen),
-    }
-    pixels = case["out/uv_pix"]
-    torch.testing.assert_close(camera.project(seen), pixels, rtol=0, atol=2e-3)  # of 1000: float32's step is 6e-5
-    compare(ours | {"uv_pix": pixels}, v, "camera/")
-
-
 # --- what the vectors do not say ----------------------------------------------------------------------------------
 
 
@@ -372,31 +234,6 @@ def test_where_e_is_read():
     assert model.prompt_positions.tolist() == [76]
 
 
-def test_joint_weights_go_by_role():
-    assert joint_weights(H36M_17) == [1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4]
-    assert joint_weights(HUMANEVA_15) == [1, 1, 1.5, 4, 4, 1.5, 4, 4, 1, 2.5, 2.5, 1, 2.5, 2.5, 1.5]
-    published = [1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4]
-    assert joint_weights(HUMANEVA_15, published=True) == published
-    for skeleton in (H36M_17, HUMANEVA_15, MPI_INF_3DHP_17):
-        weights = joint_weights(skeleton)
-        assert [weights[j] for j in skeleton.mirror] == weights
-
-
-def test_single_pass_loss_is_the_published_mean():
-    y, truth, w = torch.randn(2, 5, 17, 3), torch.randn(2, 5, 17, 3), torch.tensor(joint_weights(H36M_17))
-    mask = torch.ones(2, 5, dtype=torch.bool)
-    dy, dt = y[:, 1:] - y[:, :-1], truth[:, 1:] - truth[:, :-1]
-    expected = (
-        (w * (y - truth).norm(dim=-1)).mean() + 0.5 * (w[:, None] * dy**2).mean() + 2.0 * (dy - dt).norm(dim=-1).mean()
-    )
-    torch.testing.assert_close(single_pass_loss(y, truth, mask, w) / mask.sum(), expected)
-    mask[1, 2:] = False  # what is masked may be anything
-    before = single_pass_loss(y, truth, mask, w)
-    y[1, 2:] = 100.0
-    torch.testing.assert_close(single_pass_loss(y, truth, mask, w), before)
-    assert torch.isfinite(single_pass_loss(y[:, :1], truth[:, :1], mask[:, :1], w))
-
-
 def test_single_pass_training_and_sampling_need_no_noise():
     model = fill(build("grap2eq_lite", **{**TINY, "single_pass": True, "depth": 1}))
     lifter = DiffusionLifter(model, H36M_17, REGISTRY["grap2eq_lite"].diffusion(single_pass=True))
@@ -438,61 +275,3 @@ def test_cost_is_at_most_2_2_times_mixste(frames, joints):
             model(*inputs)
         flop[name] = counter.get_total_flops()
     assert flop["grap2eq_lite"] < 2.2 * flop["mixste"]
-
-
-# --- published files ----------------------------------------------------------------------------------------------
-
-CASES = {
-    "diff_full_J17_F243": ("grap2eq", "h36m_17", False),
-    "diff_full_J15_F27": ("grap2eq", "humaneva_15", False),
-    "diff_lite_J17_F243": ("grap2eq_lite", "h36m_17", False),
-    "diff_lite_J15_F27": ("grap2eq_lite", "humaneva_15", False),
-    "3dhp_full_J17_F243": ("grap2eq", "mpi_inf_3dhp_17", False),
-    "3dhp_lite_J17_F243": ("grap2eq_lite", "mpi_inf_3dhp_17", False),
-    "nondiff_full_J17_F243": ("grap2eq", "h36m_17", True),
-    "nondiff_lite_J17_F243": ("grap2eq_lite", "h36m_17", True),
-}
-
-
-def published_file(case: str) -> dict[str, torch.Tensor]:
-    """A file of full size with the published names: random small tensors, the tower's large ones constant."""
-    shapes = json.loads(gzip.decompress(SHAPES.read_bytes()))[case]
-    g = torch.Generator().manual_seed(0)
-    state = {}
-    for name, (shape, kind) in shapes.items():
-        dtype = getattr(torch, kind)
-        if name.startswith("pose_estimator.clip_text.") or name.startswith("clip_text."):
-            state["module." + name] = torch.full(shape, 0.01, dtype=dtype)
-        else:
-            state["module." + name] = torch.rand(shape, generator=g, dtype=torch.float32).to(dtype) - 0.5
-    return state
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_published_files_import_strictly(case):
-    name, skeleton, single_pass = CASES[case]
-    state = published_file(case)
-    found, sizes, weights = import_published(state)
-    assert (found, sizes["skeleton"], sizes["single_pass"]) == (name, skeleton, single_pass)
-    assert sizes["variant"] == "published" and sizes["depth"] == 8 and sizes["channels"] == 512
-    assert (sizes["tem_alpha"], sizes["tem_beta"]) == ((0.25, 1.0) if "J15" in case else (0.125, 5.0))
-    model = build(found, **sizes)
-    model.load_state_dict(weights)
-    plain = {re.sub(r"^module\.(pose_estimator\.)?", "", key): value for key, value in state.items()}
-    for key, value in model.named_parameters():
-        assert torch.equal(value, plain[key]), key
-    if name == "grap2eq":
-        assert (model.prompt_positions >= 0).all() and torch.isfinite(model.prompt_features).all()
-
-
-def test_a_published_file_with_a_flaw_is_refused():
-    state = published_file("diff_lite_J15_F27")
-    key = "module.pose_estimator.vel_temporal_blocks.3.attn.V.weight"
-    fuse = "module.pose_estimator.spatial_vel_fuse.7.bias"
-    for flaw in (
-        {k: v for k, v in state.items() if k != fuse},
-        state | {"module.pose_estimator.extra": torch.zeros(1)},
-        state | {key: torch.zeros(512, 511)},
-    ):
-        with pytest.raises(UserError):
-            import_published(flaw)
