@@ -37,12 +37,29 @@ PUBLISHED = [
 ]
 
 
+@pytest.fixture
+def random_prompts(tmp_path, monkeypatch):
+    """Prompt features of a tiny random tower where the program looks for CLIP's, allowed for this test alone."""
+    from common.models.prompts import main as write_prompts
+
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ALLOW_RANDOM_PROMPTS", "1")
+    cache = tmp_path / "home" / ".cache" / "clip"
+    cache.mkdir(parents=True)
+    for layout in ("graphdiffu_h36m", "graphdiffu_3dhp"):
+        out = cache / f"prompts_{layout}.safetensors"
+        actions = "Walking,Directions,Greeting,Photo,Purchases,SittingDown,Waiting,Phoning,Posing,Discussion"
+        line = ["--random", "--layout", layout, "--actions", *actions.split(","), "--out", str(out)]
+        assert write_prompts(line) == 0
+    return cache
+
+
 @pytest.mark.parametrize("line", PUBLISHED)
 @pytest.mark.parametrize("frames", [27, 1])
-def test_published_lines_train_and_evaluate(tmp_path, capsys, line, frames):
-    """The lines as typed; only what makes them finish in seconds is added: a small model, one epoch, two batches."""
+def test_published_lines_train_and_evaluate(tmp_path, capsys, random_prompts, line, frames):
+    """The lines as typed, with the default model; only what makes them finish in seconds is added."""
     preset = "h36m_gt" if "-k gt" in line else "h36m"
-    small = f" --model mixste --data-root {h36m_folder()} -cs 16 -dep 1 -e 1 --debug"
+    small = f" --data-root {h36m_folder()} -cs 16 -dep 1 -e 1 --debug"
     train = line.format(c=tmp_path) + small + f" -s {frames} -f {frames}"
     assert call(capsys, train, preset)[0] == 0
     evaluate = line.format(c=tmp_path) + f" --data-root {h36m_folder()} --debug --evaluate best_epoch_1_1.bin --p2"
@@ -50,6 +67,43 @@ def test_published_lines_train_and_evaluate(tmp_path, capsys, line, frames):
     code, err = call(capsys, evaluate, preset)
     assert code == 0, err
     assert (tmp_path / "h36m_test_log_H20_K10.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "graphdiffu --text learned --eval-text both",
+        "graphdiffu --text learned --as-published -b 20",
+        "finepose --text none",
+        "ktpformer",
+        "grap2eq --text learned",
+        "grap2eq_lite --single-pass",
+        "diff3dhpe --repeat_n 2",
+        "diff3dhpe_s2f --with_time_emb False",
+    ],
+)
+def test_every_model_trains_resumes_and_evaluates(tmp_path, capsys, model):
+    one = flags(tmp_path, f"--model {model} --debug -e 1")
+    assert call(capsys, one)[0] == 0
+    two = flags(tmp_path, f"--model {model} --debug -e 2 --resume last.bin -num_proposals 2 -sampling_timesteps 2")
+    code, err = call(capsys, two)
+    assert code == 0, err
+    assert (tmp_path / "report.json").is_file()
+
+
+def test_without_clip_the_default_model_says_what_to_do(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    typed = [a if a != "mixste" else "graphdiffu" for a in flags(tmp_path / "c")]
+    code, err = call(capsys, typed)
+    assert code == 2 and "--text learned" in err.strip().splitlines()[-1]
+
+
+def test_random_prompts_are_refused_outside_tests(tmp_path, capsys, random_prompts, monkeypatch):
+    monkeypatch.delenv("ALLOW_RANDOM_PROMPTS")
+    typed = [a if a != "mixste" else "graphdiffu" for a in flags(tmp_path / "c")]
+    code, err = call(capsys, typed)
+    assert code == 2 and "random" in err.strip().splitlines()[-1]
 
 
 def test_batch_of_four_frames_is_one_window(tmp_path, capsys):

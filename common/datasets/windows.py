@@ -69,6 +69,7 @@ class Batch:
 class Windows:
     """All windows of a list of clips. `batch(rows)` gathers some of them; nothing is copied to or from the host.
 
+    `published_test` cuts as the published evaluation does; `count_padding` counts repeated edge frames, as published.
     With `centre_only`, a window is `length` frames of 2D around one frame of 3D, by default one window a frame.
     """
 
@@ -82,6 +83,7 @@ class Windows:
         published_test: bool = False,
         action_names: Sequence[str] | None = None,
         centre_only: bool = False,
+        count_padding: bool = False,
     ):
         self.clips, self.skeleton, self.length, self.device = list(clips), skeleton, length, torch.device(device)
         self.output = 1 if centre_only else length  # frames answered for
@@ -102,7 +104,7 @@ class Windows:
                 clip_of.append(c)
                 start_of.append(start)
                 index.append(frames + offsets[c])
-                mask.append(((inside | published_test) & clip.valid[frames])[answered])
+                mask.append(((inside | published_test | count_padding) & clip.valid[frames])[answered])
         self.clip_of, self.start_of = np.array(clip_of, int), np.array(start_of, int)
         self.index = torch.from_numpy(np.array(index, np.int64)).to(self.device)  # (W, F_in)
         self.mask = torch.from_numpy(np.array(mask, bool)).to(self.device)  # (W, F_out)

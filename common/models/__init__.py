@@ -41,6 +41,7 @@ class Model:
     derive: Callable[[dict[str, Tensor], dict], dict[str, Tensor]] = lambda state, sizes: {}
     # Settings of its diffusion (from flags, stored in the card) to the values that the lifter takes.
     diffusion: Callable[..., Diffusion] = d3dp_diffusion
+    squared_gradient: bool = True  # the published program followed the gradient of L^2 / 2
     # Settings under which the published weights were made and scored.
     published_diffusion: Mapping[str, object] = field(default_factory=dict)
     # Flags, by destination, that build() takes beside the sizes; for published sizes the checkpoint answers.

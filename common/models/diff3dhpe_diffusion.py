@@ -98,6 +98,7 @@ def diff3dhpe_diffusion(
 # What both rows of the registry share; the flags by destination.
 ROW = {
     "diffusion": diff3dhpe_diffusion,
+    "squared_gradient": False,
     "published_diffusion": {"ddim_coefficients": "published"},
     "options": ("time_emb",),
     "diffusion_options": (

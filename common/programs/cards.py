@@ -86,6 +86,8 @@ def check_card(card: dict, options: Namespace) -> None:
         if flag in settable and (flag in _SAMPLER or flag not in diffusion):
             diffusion[flag] = value  # published files do not store theirs
             continue
+        if flag == "actions":  # which clips to use; the card's list names the rows of its text
+            continue
         if flag == "model":
             stored = card["model"]
         elif flag in _SIZE_FLAGS:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from common.datasets import DATASETS
 from common.datasets.clips import Clip
-from common.datasets.windows import Windows
+from common.datasets.windows import Batch, Windows
 from common.engine.devices import Place
-from common.engine.evaluate import Sampling, choose_chunk, evidence_of, sample
+from common.engine.evaluate import EVALUATION_WINDOWS, Sampling, choose_chunk, evidence_of, sample
 from common.errors import UserError
 from common.hypotheses import AGGREGATIONS
 from common.lifter import DiffusionLifter
 from common.models import REGISTRY
+from common.programs.evaluate import sampling_of, text_told
 from common.viz.figure import pose_image
 
 
@@ -29,10 +31,24 @@ class Lifted:
     name: str  # of the aggregation
 
 
+def sampling_for(options: Namespace, card: dict) -> Sampling:
+    """How the flags ask to sample for pictures: as the evaluation does, a few windows at a time."""
+    windows = options.batch_size_eval or EVALUATION_WINDOWS
+    neutral = text_told(options, card) in ("neutral", "both")
+    return replace(sampling_of(options), windows=windows, neutral=neutral, published=False)
+
+
 def windows_of(lifter: DiffusionLifter, clip: Clip, card: dict, place: Place) -> Windows:
     """The windows of one clip, as in its evaluation."""
+    source = DATASETS.get(card.get("dataset"))
+    names = source.action_names([clip]) if source else None
     centre = REGISTRY[card["model"]].centre_only
-    return Windows([clip], lifter.skeleton, card["frames"], None, place.device, centre_only=centre)
+    return Windows([clip], lifter.skeleton, card["frames"], None, place.device, action_names=names, centre_only=centre)
+
+
+def batch_of(windows: Windows, rows: Sequence[int] | torch.Tensor, sampling: Sampling) -> Batch:
+    """Some windows; the action is hidden where the sampling says so."""
+    return windows.batch(rows, untold=torch.ones(len(rows), dtype=torch.bool) if sampling.neutral else None)
 
 
 def aggregation_for(windows: Windows) -> str:
@@ -71,7 +87,7 @@ def lift_clip(
     hypotheses = np.full((sampling.hypotheses, len(clip), joints, 3), np.nan, np.float32)
     wanted = range(len(windows)) if frames is None else rows_for(windows, frames)
     for rows in torch.tensor(list(wanted)).split(sampling.windows):
-        batch = windows.batch(rows)
+        batch = batch_of(windows, rows, sampling)
         poses = sample(lifter, windows, batch, sampling, place, chunk)  # (B, K, H, F, J, 3)
         one = AGGREGATIONS[name](poses, evidence_of(batch))[:, -1].cpu().numpy()  # (B, F, J, 3)
         many = poses[:, -1].cpu().numpy()  # (B, H, F, J, 3)

@@ -6,6 +6,7 @@ import copy
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -143,7 +144,16 @@ def _announce(lifter, windows: Windows, sampling: Sampling, place: Place, notice
 
 
 def flop_per_window(lifter: DiffusionLifter, card: dict) -> int:
-    """FLOP (two a multiply-add) of one network call on one window with one hypothesis, counted without computing."""
+    """FLOP (two a multiply-add) of one network call on one window with one hypothesis, counted without computing.
+
+    A text condition is not counted: it is computed once per action.
+    """
+    untold = SimpleNamespace(action=torch.full((1,), -1, device=lifter.mirror.device), action_names=())
+    with torch.no_grad():
+        condition = lifter.denoiser.condition(untold)
+    if condition is not None:
+        tensors = {k: v.to("meta") for k, v in vars(condition).items() if isinstance(v, torch.Tensor)}
+        condition = replace(condition, **tensors)
     denoiser = copy.deepcopy(lifter.denoiser).to("meta")
     for module in denoiser.modules():
         if hasattr(module, "fused_attn"):
@@ -153,7 +163,7 @@ def flop_per_window(lifter: DiffusionLifter, card: dict) -> int:
     frames_out = 1 if REGISTRY[card["model"]].centre_only else card["frames"]
     x_t = torch.empty(1, 1, frames_out, card["joints"], 3, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        denoiser(keypoints, x_t, torch.zeros(1, dtype=torch.long, device="meta"))
+        denoiser(keypoints, x_t, torch.zeros(1, dtype=torch.long, device="meta"), condition)
     return counter.get_total_flops()
 
 

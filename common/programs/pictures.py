@@ -14,7 +14,9 @@ from common.engine.devices import Place
 from common.engine.evaluate import Sampling
 from common.errors import UserError
 from common.lifter import DiffusionLifter
+from common.models import REGISTRY
 from common.programs.clips import lift_clip
+from common.programs.render import drawn_frames
 from common.programs.trace import forward_states, trace_frame
 from common.viz.animation import animate, animate_forward, animate_grid, animate_reverse
 from common.viz.figure import grid_figure, reverse_process_figure
@@ -31,7 +33,12 @@ class Model:
     folder: Path
     lifter: DiffusionLifter
     card: dict
-    output: int  # frames that a window answers for
+    sampling: Sampling
+
+    @property
+    def output(self) -> int:
+        """Frames that a window answers for."""
+        return 1 if REGISTRY[self.card["model"]].centre_only else self.card["frames"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,6 @@ class Work:
 
     options: Namespace
     place: Place
-    sampling: Sampling
     models: list[Model]
     synthetic: bool
 
@@ -69,7 +75,7 @@ def draw_figures(work: Work, shot: Shot, several: bool) -> list[Path]:
 
 def _figure(work: Work, model: Model, shot: Shot, frame: int, path: Path) -> list[Path]:
     clip = shot.clip
-    trace = trace_frame(model.lifter, clip, model.card, work.sampling, work.place, frame)
+    trace = trace_frame(model.lifter, clip, model.card, model.sampling, work.place, frame)
     skeleton, formats = model.lifter.skeleton, _formats(work.options)
     truth = None if work.options.viz_no_ground_truth else shot.truth[frame]
     caption = _caption(work, shot, f"frame {frame}, {model.name}")
@@ -96,23 +102,23 @@ def draw_animations(work: Work, shot: Shot, several: bool) -> list[Path]:
     model, options, clip = work.models[0], work.options, shot.clip
     shown = _shown(work, [shot])
     path = _output(work, shot, several, ".gif")
-    lifted = lift_clip(model.lifter, clip, model.card, work.sampling, work.place, shown)
+    lifted = lift_clip(model.lifter, clip, model.card, model.sampling, work.place, shown)
     end, skeleton = shown.stop, model.lifter.skeleton
     truth = None if options.viz_no_ground_truth else shot.truth
     caption, size = _caption(work, shot, f"{model.name}, {lifted.name}"), options.viz_size
     written = [
         animate(
             path, skeleton, clip.keypoints_2d[:end], None if truth is None else truth[:end], lifted.aggregate[:end],
-            lifted.hypotheses[:, :end] if work.sampling.hypotheses > 1 else None, options.viz_video or None,
+            lifted.hypotheses[:, :end] if model.sampling.hypotheses > 1 else None, options.viz_video or None,
             clip.fps, clip.camera, size, caption, shown.start, None, shown.step, options.viz_fps,
             roots=None if truth is None else clip.positions_3d[:end, skeleton.root],
         )
     ]  # fmt: skip
     frame = shown.start if options.viz_frame is None else _frame(work, [shot])
-    trace = trace_frame(model.lifter, clip, model.card, work.sampling, work.place, frame)
+    trace = trace_frame(model.lifter, clip, model.card, model.sampling, work.place, frame)
     pose = trace.aggregates[-1] if truth is None else truth[frame]
     caption = _caption(work, shot, f"frame {frame}, {model.name}")
-    states, times = forward_states(model.lifter, pose, work.sampling.seed)
+    states, times = forward_states(model.lifter, pose, model.sampling.seed)
     written.append(
         animate_forward(
             path.with_name(f"diffusion_{path.name}"), skeleton, pose, states, times, clip.camera, size=size,
@@ -169,7 +175,7 @@ def _predictions(work: Work, shots: list[Shot], frames: range) -> np.ndarray:
         raise UserError("a grid draws each model over the truth: leave out --viz-no-ground-truth")
     rows = []
     for m in work.models:
-        lifted = [lift_clip(m.lifter, shot.clip, m.card, work.sampling, work.place, frames) for shot in shots]
+        lifted = [lift_clip(m.lifter, shot.clip, m.card, m.sampling, work.place, frames) for shot in shots]
         rows.append(np.stack([one.aggregate[frames] for one in lifted]))  # (actions, T, J, 3)
     return np.stack(rows)
 
@@ -188,11 +194,7 @@ def _shown(work: Work, shots: list[Shot]) -> range:
     options, end = work.options, min(len(shot.clip) for shot in shots)
     if "batch_size" in options.typed:
         end = min(end, options.typed["batch_size"] * work.models[0].output)
-    if options.viz_limit > 0:
-        end = min(end, options.viz_skip + options.viz_limit * options.viz_downsample)
-    if end <= options.viz_skip:
-        raise UserError(f"--viz-skip {options.viz_skip}: no frames are left to draw of {end}")
-    return range(options.viz_skip, end, options.viz_downsample)
+    return drawn_frames(options, end)
 
 
 def _output(work: Work, shot: Shot, several: bool, ending: str, more: str = "", grid: bool = False) -> Path:

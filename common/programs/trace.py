@@ -14,7 +14,7 @@ from common.engine.evaluate import Sampling, choose_chunk, evidence_of
 from common.hypotheses import AGGREGATIONS, average_repeats
 from common.lifter import DiffusionLifter
 from common.noise import seed_of, window_noise
-from common.programs.clips import aggregation_for, answered_frames, rows_for, windows_of
+from common.programs.clips import aggregation_for, answered_frames, batch_of, rows_for, windows_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def trace_frame(lifter: DiffusionLifter, clip: Clip, card: dict, sampling: Sampl
     windows = windows_of(lifter, clip, card, place)
     name = aggregation_for(windows)
     row = rows_for(windows, [frame])[0]
-    batch = windows.batch([row])
+    batch = batch_of(windows, [row], sampling)
     at = frame - int(answered_frames(windows, row)[0])
     draws = sampling.hypotheses * sampling.repeat
     chunk = choose_chunk(lifter, windows, sampling, place)

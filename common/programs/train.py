@@ -48,10 +48,17 @@ def train(options: Namespace, place: Place, test: list[Clip] | None = None) -> d
 
     skeleton, actions = dataset(options).skeleton, dataset(options).action_names(clips)
     centre = REGISTRY[card["model"]].centre_only
-    windows = Windows(
-        training, skeleton, card["frames"], options.stride, place.device, action_names=actions, centre_only=centre
-    )
     published = options.protocol == "published"
+    windows = Windows(
+        training,
+        skeleton,
+        card["frames"],
+        options.stride,
+        place.device,
+        action_names=actions,
+        centre_only=centre,
+        count_padding=published,
+    )
     judge = None
     if judged:
         judge = Windows(judged, skeleton, card["frames"], None, place.device, published, actions, centre)
@@ -106,7 +113,7 @@ def _recipe(options: Namespace, card: dict) -> Recipe:
         learning_rate=options.learning_rate,
         lr_decay=options.lr_decay,
         augment=not options.no_data_augmentation,
-        squared=published,
+        squared=published and REGISTRY[card["model"]].squared_gradient,
         neutral=0.0 if published else 0.15,
         seed=options.seed,
         amp=options.amp,

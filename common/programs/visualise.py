@@ -16,13 +16,11 @@ from common.datasets import dataset, load_clips
 from common.datasets.clips import Clip
 from common.engine import checkpoint, devices
 from common.engine.devices import Place
-from common.engine.evaluate import EVALUATION_WINDOWS
 from common.engine.log import say
 from common.errors import UserError
-from common.models import REGISTRY
 from common.noise import seed_of
 from common.options import Flag, in_group, parse, yes_no
-from common.programs.evaluate import sampling_of
+from common.programs.clips import sampling_for
 from common.programs.lifters import open_lifter
 from common.programs.pictures import KINDS, Model, Shot, Work
 from common.video import ENDINGS
@@ -68,10 +66,9 @@ def _main(kind: str, description: str | None, argv: list[str]) -> int:
         say("note: --viz-bitrate: the quality of a video is fixed")
     if kind == "figure" and options.viz_video:
         say("note: --viz-video: a figure shows no video; visualization_ani.py does")
-    sampling = replace(sampling_of(options), windows=options.batch_size_eval or EVALUATION_WINDOWS, published=False)
     groups = chosen_shots(options)
     models = open_models(pairs, options, place)
-    work = Work(options, place, sampling, models, synthetic=_synthetic(options, models))
+    work = Work(options, place, models, synthetic=_synthetic(options, models))
     single, grid = KINDS[kind]
     if len(models) > 1 or (options.viz_frame is not None and len(groups[0]) > 1):
         written = [path for shots in groups for path in grid(work, shots, len(groups) > 1)]
@@ -96,13 +93,11 @@ def checkpoint_pairs(options: Namespace) -> list[tuple[Path, str]]:
 
 
 def _check(options: Namespace, kind: str) -> None:
-    for name in ("hypotheses", "sampling_timesteps", "viz_downsample", "repeat_n"):
+    for name in ("hypotheses", "sampling_timesteps", "repeat_n"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be 1 or more")
     if options.typed.get("batch_size", 1) < 1:
         raise UserError(f"-b {options.batch_size}: must be 1 or more windows")
-    if options.viz_skip < 0 or options.viz_limit == 0:
-        raise UserError("--viz-skip must be 0 or more, --viz-limit 1 or more (or -1 for all)")
     for name in ("viz_size", "width_mm", "viz_fps"):
         if getattr(options, name) is not None and getattr(options, name) <= 0:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be above 0")
@@ -134,12 +129,24 @@ def chosen_shots(options: Namespace) -> list[list[Shot]]:
         for clip in clips:
             if clip.subject == subject:
                 takes.setdefault(clip.action, []).append(clip)
+        takes = {action: takes[action] for action in _in_order(list(takes), options.actions.split(","))}
         for number in cameras:
             for action, views in takes.items():
                 if not 0 <= number < len(views):
                     raise UserError(f"-cam {number}: {subject} {action} has cameras 0 to {len(views) - 1}")
             groups.append([_shot(views[number], number, options) for views in takes.values()])
     return groups
+
+
+def _in_order(actions: list[str], asked: list[str]) -> list[str]:
+    """Actions in the order in which they were asked for, by full name, first word or prefix."""
+    order = {name.strip(): n for n, name in enumerate(asked)}
+
+    def place(action: str) -> int:
+        prefixes = [n for name, n in order.items() if action.startswith(name)]
+        return order.get(action, order.get(action.split(" ")[0], min(prefixes, default=len(order))))
+
+    return sorted(actions, key=place)
 
 
 def _shot(clip: Clip, number: int, options: Namespace) -> Shot:
@@ -174,7 +181,7 @@ def open_models(pairs: list[tuple[Path, str]], options: Namespace, place: Place)
     )
     names = next((names for names in candidates if len(set(names)) == len(names)), candidates[-1])
     return [
-        Model(name, folder, lifter, card, 1 if REGISTRY[card["model"]].centre_only else card["frames"])
+        Model(name, folder, lifter, card, sampling_for(options, card))
         for name, (folder, _, lifter, card) in zip(names, opened, strict=True)
     ]
 

@@ -175,7 +175,7 @@ def test_two_processes_train_like_one(tmp_path):
 def test_as_published_sets_all_three(tmp_path):
     report = command(tmp_path, "--as-published -b 40")
     assert report["protocol"] == "published" and report["as_published"][:2] == ["--protocol published", "--select test"]
-    recipe = train_program._recipe(options(tmp_path, "--as-published"), {"frames": 5})
+    recipe = train_program._recipe(options(tmp_path, "--as-published"), {"frames": 5, "model": "mixste"})
     assert recipe.squared and recipe.neutral == 0
 
 
