@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from common import cli
 from common.datasets.h36m import load_h36m
 from common.datasets.h36m_cameras import h36m_cameras
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
 from common.models import REGISTRY, Model, build
-from common.programs import pictures
+from common.programs import pictures, render
 from common.programs.clips import lift_clip, picture_of
 from common.programs.trace import forward_states, trace_frame
 from common.programs.visualise import main
@@ -101,13 +102,13 @@ def test_figure_draws_the_prediction_and_not_the_truth(tmp_path, data, known, fl
 
 def test_several_hypotheses_windows_and_a_named_file(tmp_path, data, known, capsys):
     folder = save_known(tmp_path / "model")
-    output = tmp_path / "out" / "mine.pdf"
+    output = tmp_path / "out" / "mine.svg"
     command = ["-c", str(folder), "--evaluate", "best_epoch.bin", "--data-root", str(data), "-a", "Photo 1", "-b", "2"]
     command += ["-num_proposals", "2", "--sampling_timesteps", "2", "--viz-output", str(output)]
     assert main("figure", None, [*command, *CHOICE, "--viz-bitrate", "30000", "--workers", "4"]) == 0
     told = capsys.readouterr().err
     assert "--viz-bitrate" in told and "--workers" in told
-    assert {"mine.svg", "mine.pdf", "mine.png", "mine_window2.svg"} <= {p.name for p in output.parent.iterdir()}
+    assert {"mine.svg", "mine.png", "mine_window2.svg"} <= {p.name for p in output.parent.iterdir()}
     clip = clip_of(data, "Photo 1")
     for file, frame in (("mine.svg", 0), ("mine_window2.svg", 9)):
         poses = read_poses(output.parent / file)
@@ -116,16 +117,34 @@ def test_several_hypotheses_windows_and_a_named_file(tmp_path, data, known, caps
         assert "step1-pose" not in poses and "step1-hypothesis1" in poses
 
 
+def test_render_draws_the_evaluations_poses_in_step(tmp_path, data, known, monkeypatch):
+    """main.py --render: the same drawing code, the frames and the video of the same moments."""
+    folder = save_known(tmp_path / "model", turn=0.7)
+    seen = {}
+    monkeypatch.setattr(render, "animate", lambda *arguments, **options: seen.update(options, arguments=arguments))
+    command = ["--evaluate", "best_epoch.bin", "-c", str(folder), "--data-root", str(data), "-ste", "S9", "--render"]
+    command += ["--viz-action", "Photo 1", "--viz-camera", "1", "--viz-skip", "3", "--viz-limit", "4"]
+    command += ["--viz-downsample", "2", "--viz-export", str(tmp_path / "poses.npy"), *CHOICE[4:]]
+    assert cli.main("h36m", None, command) == 0
+    assert (seen["skip"], seen["downsample"], seen["fps"]) == (3, 2, 50.0)
+    clip, prediction, exported = clip_of(data, "Photo 1"), seen["arguments"][4], np.load(tmp_path / "poses.npy")
+    assert len(prediction) == 11 and len(exported) == 8
+    for frame in range(3, 11, 2):
+        answer = known_answer(0.7, clip.keypoints_2d[frame])
+        np.testing.assert_allclose(prediction[frame], answer, atol=1e-5)
+        np.testing.assert_allclose(exported[frame - 3], answer, atol=1e-5)
+
+
 def test_grid_of_models_and_actions(tmp_path, data, known):
     turns = (0.7, -0.4)
     folders = [save_known(tmp_path / name, turn) for name, turn in zip("ab", turns, strict=True)]
     command = ["-c", str(folders[0]), "-c", str(folders[1]), "--evaluate", "best_epoch.bin", "--data-root", str(data)]
-    command += ["-a", "Photo 1,Walking", *CHOICE]
+    command += ["-a", "Walking,Photo", *CHOICE]
     assert main("figure", None, [*command, "--viz-frame", "11", "--width-mm", "120"]) == 0
     there = folders[0] / "9f" / "S9" / "grid" / "1"
     assert sorted(p.name for p in there.iterdir()) == ["viz.pdf", "viz.png", "viz.svg"]
     poses, words = read_poses(there / "viz.svg"), texts(there / "viz.svg")
-    for c, action in enumerate(ACTIONS):
+    for c, action in enumerate(("Walking", "Photo 1")):  # as asked for, not as in the file
         clip = clip_of(data, action)
         assert_shows(poses[f"model0-action{c}-truth"], truth_of(clip, 11))
         for r, turn in enumerate(turns):
