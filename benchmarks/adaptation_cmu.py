@@ -1,0 +1,186 @@
+"""Adaptation on real motion: performers of S1, S5 to those of S9, S11, who are seen by other cameras.
+
+    python benchmarks/adaptation_cmu.py FOLDER --out checkpoint/adaptation_cmu
+
+FOLDER holds real motion in the Human3.6M layout (data_3d_h36m.npz and data_2d_h36m_NAME.npz), such as the CMU
+recordings converted by `to_h36m.py FOLDER`. The source is S1, S5 before the Human3.6M cameras. The target is S9, S11
+before four cameras of another focal length, height and distance; of each subject's takes, every other one is adapted
+on, without labels, and the others are scored. Three lifters are scored on them: source only, adapted, and one of the
+same size trained on the target takes' labels. The table goes to OUT/table.md as it comes out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.adaptation import program, results  # noqa: E402
+from common.adaptation.data import load_target, split_takes  # noqa: E402
+from common.adaptation.options import FLAGS, PRESETS, check  # noqa: E402
+from common.adaptation.score import MEASURES, score_lifter  # noqa: E402
+from common.adaptation.source import find_source  # noqa: E402
+from common.camera import Camera, pixels_to_screen, screen_intrinsics  # noqa: E402
+from common.cli import guarded  # noqa: E402
+from common.datasets import DATASETS, DataSet, _h36m  # noqa: E402
+from common.datasets.clips import Clip  # noqa: E402
+from common.datasets.synthetic import detect  # noqa: E402
+from common.datasets.windows import Windows  # noqa: E402
+from common.engine import devices  # noqa: E402
+from common.engine.log import say  # noqa: E402
+from common.options import parse  # noqa: E402
+from common.programs.train import BEST, train  # noqa: E402
+from common.skeleton import H36M_17  # noqa: E402
+
+NAME = "other_cameras"
+SIZE = (1280, 960)  # pixels
+FOCAL = 1000.0  # pixels: 1.56 image widths of half; Human3.6M's cameras have 2.29
+AZIMUTHS = (20.0, 110.0, 200.0, 290.0)  # degrees
+HEIGHTS = (0.6, 2.6, 0.9, 2.2)  # metres; Human3.6M's stand at about 1.6
+DISTANCES = (3.2, 3.8, 3.4, 4.2)  # metres from the person's mean place; Human3.6M's about 5
+
+SMALL = (
+    "-f 27 -cs 64 -dep 3 -b 432 -lr 1e-3 -lrd 0.9 --nolog -num_proposals 3 --select last --refiner-channels 64 "
+    "--refiner-depth 2 --source-epochs 12 --source-batch-size 432 --source-learning-rate 1e-3 --source-lr-decay 0.85"
+)
+
+
+def other_camera(number: int, centre: np.ndarray) -> Camera:
+    """A camera that looks at a person's mean place (3,), metres, from where the tables above put it."""
+    angle = np.radians(AZIMUTHS[number])
+    place = centre * [1, 1, 0] + [DISTANCES[number] * np.cos(angle), DISTANCES[number] * np.sin(angle), HEIGHTS[number]]
+    forward = centre - place
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    turn = np.stack([right, np.cross(forward, right), forward], -1)  # columns: the camera's axes in the world
+    intrinsics = screen_intrinsics((FOCAL, FOCAL), (SIZE[0] / 2, SIZE[1] / 2), (0, 0, 0), (0, 0), *SIZE)
+    return Camera(f"other{number}", *SIZE, intrinsics, quaternion(turn), tuple(place))
+
+
+def quaternion(turn: np.ndarray) -> tuple[float, ...]:
+    """Unit quaternion, w first, of a rotation matrix: the leading eigenvector of Bar-Itzhack's matrix (2000)."""
+    m = turn
+    k = np.array(
+        [
+            [m[0, 0] + m[1, 1] + m[2, 2], m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]],
+            [m[2, 1] - m[1, 2], m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0]],
+            [m[0, 2] - m[2, 0], m[0, 1] + m[1, 0], m[1, 1] - m[0, 0] - m[2, 2], m[1, 2] + m[2, 1]],
+            [m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], m[2, 2] - m[0, 0] - m[1, 1]],
+        ]
+    )
+    return tuple(np.linalg.eigh(k)[1][:, -1])
+
+
+def other_cameras(options: Namespace, role: str) -> list[Clip]:
+    """The test subjects' takes, each once per camera of ours. `-k gt` gives exact 2D, any other name our detector's."""
+    takes = {(clip.subject, clip.action): clip for clip in _h36m(options, "test")}
+    clips = []
+    for clip in takes.values():
+        world = clip.camera.camera_to_world(torch.from_numpy(clip.positions_3d.astype(np.float64)))
+        centre = world.mean((0, 1)).numpy()
+        rng = np.random.default_rng([options.seed, len(clips)])
+        for number in range(len(AZIMUTHS)):
+            camera = other_camera(number, centre)
+            points = camera.world_to_camera(world)
+            pixels = camera.project(points).numpy()
+            pixels = pixels if options.keypoints == "gt" else detect(pixels, rng)
+            screen = pixels_to_screen(torch.from_numpy(pixels), *SIZE).numpy().astype(np.float32)
+            clips.append(
+                replace(clip, camera=camera, keypoints_2d=screen, positions_3d=points.numpy().astype(np.float32))
+            )
+    return clips
+
+
+def target_takes(options: Namespace, role: str) -> list[Clip]:
+    """For training on the target: the takes that adaptation sees, labels and all."""
+    return split_takes(other_cameras(options, role))[0]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("checkpoint/adaptation_cmu"))
+    parser.add_argument("-k", "--keypoints", default="cpn_ft_h36m_dbb")
+    parser.add_argument("-e", "--epochs", type=int, default=3, help="of adaptation; source and target train 12")
+    parser.add_argument("--variants", default="none,ema", help="teachers to adapt with, comma list")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--gpu", default="-1")
+    return guarded(compare, parser.parse_args(argv))
+
+
+def compare(arguments: Namespace) -> int:
+    """Train, adapt, score, write the table."""
+    DATASETS[NAME] = DataSet(other_cameras, H36M_17, NAME)
+    DATASETS[NAME + "_takes"] = DataSet(target_takes, H36M_17, NAME)
+    typed = ["--data-root", str(arguments.folder), "-c", str(arguments.out), "-k", arguments.keypoints, *SMALL.split()]
+    typed += ["-e", str(arguments.epochs), "--target", NAME, "-str", "S1,S5", "-ste", "S9,S11"]
+    typed += ["--seed", str(arguments.seed), "-gpu", arguments.gpu]
+    options = parse(typed, None, PRESETS["h36m_transfer"], None, FLAGS)
+    check(options)
+    place = devices.join(options.gpu, say)
+    source = find_source(options, place)
+    rows = {}
+    for teacher in arguments.variants.split(","):
+        own = Namespace(**vars(options))
+        own.checkpoint, own.teacher = str(arguments.out / f"teacher_{teacher}"), teacher
+        report = results.evaluate_file(own, place, program.adapt(own, place, source))
+        rows.setdefault("source only", report["before"])
+        rows[f"adapted, teacher {teacher}"] = report["after"]
+    rows["trained on the target's labels"] = score_trained(train_on_target(options, place), options, place)
+    write(arguments.out, rows, options)
+    return 0
+
+
+def train_on_target(options: Namespace, place: devices.Place) -> Path:
+    """A lifter of the same size, as long a training, on the labels of the takes that adaptation sees."""
+    own = Namespace(**vars(options))
+    own.checkpoint, own.dataset, own.subjects_train = (
+        str(Path(options.checkpoint) / "on_target"),
+        NAME + "_takes",
+        "S9,S11",
+    )
+    own.epochs, own.batch_size, own.learning_rate = options.source_epochs, options.source_batch_size, 1e-3
+    own.lr_decay, own.select, own.no_eval = options.source_lr_decay, "held", True
+    own.given = {}
+    train(own, place)
+    return Path(own.checkpoint) / BEST
+
+
+def score_trained(path: Path, options: Namespace, place: devices.Place) -> dict:
+    from common.adaptation.lifter import load_source_only, read
+
+    content = read(path)
+    clips = load_target(options, say, scored_only=True)[1]
+    windows = Windows(clips, H36M_17, content["card"]["frames"], None, place.device)
+    return score_lifter(load_source_only(content).to(place.device).eval(), windows, results.sampling_of(options), place)
+
+
+def write(out: Path, rows: dict[str, dict], options: Namespace) -> None:
+    """table.md and table.json: P_Agg, means over frames."""
+    heads = list(MEASURES.values())
+    lines = [
+        f"| {options.keypoints}, seed {options.seed} | " + " | ".join(heads) + " |",
+        "|---" * (1 + len(heads)) + "|",
+    ]
+    for name, scores in rows.items():
+        cells = scores["columns"]["P_Agg"]["frame_wise"]
+        lines.append(f"| {name} | " + " | ".join(f"{cells[m]:.2f}" for m in MEASURES) + " |")
+    text = "\n".join(lines) + "\n"
+    print(text)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.md").write_text(text, encoding="utf-8")
+    content = {name: scores["columns"] for name, scores in rows.items()}
+    (out / "table.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
