@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 LayerNorm6 = partial(nn.LayerNorm, eps=1e-6)
 
-# Fused attention wins from so many tokens on; below, plain matrix products do (measured by benchmarks.speed).
-FUSED_FROM_TOKENS = {"cpu": 1024, "cuda": 1, "mps": 1}
+# Fused attention wins from so many tokens on; below, plain matrix products do. CPU: measured, docs/benchmark.md.
+FUSED_FROM_TOKENS = {"cpu": 32, "cuda": 1, "mps": 1}
 
 
 class DropPath(nn.Module):
@@ -50,9 +50,12 @@ def attention_block(channels: int, heads: int, drop_path: float, mlp_ratio: floa
     return block
 
 
-def choose_attention(model: nn.Module, device: torch.device, frames: int, joints: int) -> None:
-    """Set the attention kernel of every spatial (joints) and temporal (frames) block for a device."""
-    limit = FUSED_FROM_TOKENS.get(device.type, 1)
+def choose_attention(model: nn.Module, device: torch.device, frames: int, joints: int, amp: bool = False) -> None:
+    """Set the attention kernel of every spatial (joints) and temporal (frames) block for a device.
+
+    amp: the network runs in bf16; on a CPU the fused kernel is never faster there, and several times slower backwards.
+    """
+    limit = math.inf if amp and device.type == "cpu" else FUSED_FROM_TOKENS.get(device.type, 1)
     for name, module in model.named_modules():
         if hasattr(module, "fused_attn"):
             tokens = joints if ("STE" in name or "kpa" in name) else frames

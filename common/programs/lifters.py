@@ -30,7 +30,7 @@ def open_lifter(
         notice(f"Warning: the checkpoint was trained on 2D from {card['keypoints']}, not {options.keypoints}.")
     set_unit(card, options, notice)
     lifter = checkpoint.make_lifter(card, content["weights"]).to(place.device).eval()
-    choose_attention(lifter, place.device, card["frames"], card["joints"])
+    choose_attention(lifter, place.device, card["frames"], card["joints"], options.amp)
     return lifter, card
 
 

@@ -42,7 +42,7 @@ def train(options: Namespace, place: Place, test: list[Clip] | None = None) -> d
     if hasattr(lifter.denoiser, "load_prompts"):
         lifter.denoiser.load_prompts(options.prompts, options.clip_weights)
     lifter.to(place.device)
-    choose_attention(lifter, place.device, card["frames"], card["joints"])
+    choose_attention(lifter, place.device, card["frames"], card["joints"], options.amp)
     if options.compile:
         lifter.denoiser.compile()
 
