@@ -1,7 +1,7 @@
 """Lift Human3.6M, detected 2D.
 
-    python main.py -c checkpoint/NAME -gpu 0
-    python main.py -c checkpoint/NAME -gpu 0 --evaluate best_epoch_1_1.bin -num_proposals 20 -sampling_timesteps 10
+python main.py -c checkpoint/NAME -gpu 0
+python main.py -c checkpoint/NAME -gpu 0 --evaluate best_epoch_1_1.bin -num_proposals 20 -sampling_timesteps 10
 """
 
 from common.cli import main

@@ -42,10 +42,10 @@ from common.skeleton import H36M_17  # noqa: E402
 
 NAME = "other_cameras"
 SIZE = (1280, 960)  # pixels
-FOCAL = 1000.0  # pixels: 1.56 image widths of half; Human3.6M's cameras have 2.29
+FOCAL = 1000.0  # pixels: 1.56 half image widths; Human3.6M's cameras have 2.29
 AZIMUTHS = (20.0, 110.0, 200.0, 290.0)  # degrees
 HEIGHTS = (0.6, 2.6, 0.9, 2.2)  # metres; Human3.6M's stand at about 1.6
-DISTANCES = (3.2, 3.8, 3.4, 4.2)  # metres from the person's mean place; Human3.6M's about 5
+DISTANCES = (4.4, 6.5, 4.8, 6.0)  # metres from the person's mean place; Human3.6M's about 5
 
 SMALL = (
     "-f 27 -cs 64 -dep 3 -b 432 -lr 1e-3 -lrd 0.9 --nolog -num_proposals 3 --select last --refiner-channels 64 "
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("checkpoint/adaptation_cmu"))
     parser.add_argument("-k", "--keypoints", default="cpn_ft_h36m_dbb")
-    parser.add_argument("-e", "--epochs", type=int, default=3, help="of adaptation; source and target train 12")
+    parser.add_argument("-e", "--epochs", type=int, default=3, help="of adaptation; the source trains 12")
     parser.add_argument("--variants", default="none,ema", help="teachers to adapt with, comma list")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gpu", default="-1")
@@ -141,16 +141,14 @@ def compare(arguments: Namespace) -> int:
 
 
 def train_on_target(options: Namespace, place: devices.Place) -> Path:
-    """A lifter of the same size, as long a training, on the labels of the takes that adaptation sees."""
+    """A lifter of the same size, with as many optimiser steps as the source's, on the takes that adaptation sees."""
     own = Namespace(**vars(options))
-    own.checkpoint, own.dataset, own.subjects_train = (
-        str(Path(options.checkpoint) / "on_target"),
-        NAME + "_takes",
-        "S9,S11",
-    )
-    own.epochs, own.batch_size, own.learning_rate = options.source_epochs, options.source_batch_size, 1e-3
-    own.lr_decay, own.select, own.no_eval = options.source_lr_decay, "held", True
-    own.given = {}
+    own.checkpoint, own.dataset = str(Path(options.checkpoint) / "on_target"), NAME + "_takes"
+    frames = [sum(map(len, clips)) for clips in (_h36m(options, "train"), target_takes(options, "train"))]
+    longer = frames[0] / frames[1]
+    own.epochs, own.lr_decay = round(options.source_epochs * longer), options.source_lr_decay ** (1 / longer)
+    own.batch_size, own.learning_rate = options.source_batch_size, options.source_learning_rate
+    own.subjects_train, own.select, own.no_eval, own.given = options.subjects_test, "last", True, {}
     train(own, place)
     return Path(own.checkpoint) / BEST
 

@@ -96,7 +96,6 @@ class Bench:
         sizes = {"frames": size.frames, "joints": len(H36M_17), "channels": size.channels, "depth": size.depth}
         torch.manual_seed(0)
         self.network = build(name, **sizes, **{k: v for k, v in SETTINGS.items() if k in row.options}).to(device)
-        choose_attention(self.network, device, size.frames, len(H36M_17))
         self.diffusion = row.diffusion(**({"unit": 1.0} if "unit" in row.diffusion_options else {}))
         count = max(size.windows, size.batch)
         names = SETTINGS["actions"]
@@ -111,6 +110,7 @@ class Bench:
         key = f"{mode.compile} {mode.amp} {training}"
         if key not in self.compiled:
             network = copy.deepcopy(self.network)
+            choose_attention(network, self.device, self.size.frames, len(H36M_17), mode.amp)
             if mode.compile:
                 network.compile()
             self.compiled[key] = network

@@ -132,9 +132,7 @@ def fit_root(poses: Tensor, rays: Tensor, weights: Tensor | None = None) -> Tens
     return torch.cat([mean_residual + mean_ray * depth, depth], -1).unsqueeze(-2)
 
 
-def triangulate(
-    points: Tensor, projections: Tensor, weights: Tensor | None = None, unit_rows: bool = True
-) -> Tensor:
+def triangulate(points: Tensor, projections: Tensor, weights: Tensor | None = None, unit_rows: bool = True) -> Tensor:
     """Linear triangulation (Hartley and Zisserman, 12.2) in float64.
 
     points (..., V, J, 2), one row a view; projections (..., V, 3, 4); weights (..., V, J), confidence of each view.

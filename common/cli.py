@@ -66,6 +66,10 @@ def check(options: Namespace) -> None:
         raise UserError(f"-s {options.stride}: must be 1 or more")
     if options.sampling_timesteps > options.timesteps:
         raise UserError(f"-sampling_timesteps {options.sampling_timesteps} exceeds the schedule's {options.timesteps}")
+    if options.lite_ver:
+        options.model = options.given["model"] = "grap2eq_lite"
+    if options.single_pass and (options.hypotheses, options.sampling_timesteps) != (1, 1):
+        raise UserError("--single-pass has no noise: one hypothesis and one step are all there is")
     options.published_settings = []
     if options.as_published:
         settings = {"protocol": "published", "select": "test"}

@@ -48,7 +48,11 @@ class DiffusionLifter(nn.Module):
         return torch.cat([-x[..., :1], x[..., 1:]], -1)
 
     def training_loss(self, batch, t: Tensor, noise: Tensor) -> Tensor:
-        """Sum over the batch's real frames of the loss of each: divide by `batch.mask.sum()`.
+        """The loss of `training_losses`."""
+        return self.training_losses(batch, t, noise)[0]
+
+    def training_losses(self, batch, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, MPJPE in metres) summed over the batch's real frames: divide by `batch.mask.sum()`.
 
         batch: keypoints_2d (B, F, J, 2), positions_3d (B, F, J, 3), mask (B, F); t (B,); noise (B, F, J, 3). The
         loss is MPJPE in metres (D3DP, eq. 6), or the weighted squared error where the diffusion has a weight.
@@ -59,12 +63,11 @@ class DiffusionLifter(nn.Module):
         seen = network_input(x_t, d.scale, d.limit) if d.clamp_input else x_t
         condition = self.denoiser.condition(batch)
         x_0 = self.denoiser(batch.keypoints_2d, seen.unsqueeze(1), t.to(seen.device), condition).squeeze(1)
-        if d.weight is None:
-            errors = mpjpe(x_0, target) * d.unit  # (B, F)
-        else:
+        errors = losses = mpjpe(x_0, target) * d.unit  # (B, F)
+        if d.weight is not None:
             weight = d.weight(d.abar[t.cpu()]).to(x_0)
-            errors = weight[:, None] * ((x_0 - target) ** 2).mean((-2, -1))
-        return (errors * batch.mask).sum()
+            losses = weight[:, None] * ((x_0 - target) ** 2).mean((-2, -1))
+        return (losses * batch.mask).sum(), (errors.detach() * batch.mask).sum()
 
     def reverse(self, batch, noise: Callable[[int], Tensor], steps: int, flip: bool = True, first_hypothesis: int = 0):
         """Yield (x_t, estimate of x_0) of every step, (B, H, F, J, 3), metres; the flipped body runs in one batch."""
@@ -89,7 +92,7 @@ class DiffusionLifter(nn.Module):
             return (d.scale * x_0).clamp(-d.limit * d.scale, d.limit * d.scale)
 
         for x_t, x_0 in reverse_process(denoise, noise, d.abar, steps, d.eta, d.step):
-            yield x_t * d.unit, x_0 * d.unit
+            yield x_t * (d.unit / d.scale), x_0 * (d.unit / d.scale)
 
     def sample(
         self,

@@ -1,4 +1,4 @@
-"""The one table of flags. Spellings of the published scripts work; each flag also has a long name, one line, one default.
+"""The one table of flags. Published spellings work; each flag also has a long name, one help line, one default.
 
 A program's defaults come from its preset (`common.presets`), then from `--config`, then from what is typed.
 """
@@ -54,7 +54,14 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("-s", "--stride"), "frames from one training window to the next (default: the window)", None, int),
         Flag(("--subset",), "share of the training clips to use", 1.0, float),
         Flag(("--downsample",), "use every n-th frame", 1, int),
-        Flag(("--labels",), "MPI-INF-3DHP's label set (default: the one found, annot3 first)", None, str, ("annot3", "univ_annot3")),
+        Flag(
+            ("--labels",),
+            "MPI-INF-3DHP's label set (default: the one found, annot3 first)",
+            None,
+            str,
+            ("annot3", "univ_annot3"),
+        ),
+        Flag(("-h36mpre", "--h36m-pretrain"), "HumanEva: train on Human3.6M mapped to its 15 joints", False, None),
         Flag(("-no-da", "--no-data-augmentation"), "train without mirrored copies", False, None),
     ),
     *in_group(
@@ -63,12 +70,21 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("-cs", "--embed_dim", "--channels"), "width of the network", 512, int, dest="channels"),
         Flag(("-dep", "--transformer_depth", "--depth"), "pairs of spatial and temporal blocks", 8, int, dest="depth"),
         Flag(("--variant",), "what network and sampler compute", "default", str, ("default", "published")),
-        Flag(("--text",), "text condition: CLIP prompts, a learned row an action, or none", "clip", str, ("clip", "learned", "none")),
-        Flag(("--prompts",), "file of prompt features (python -m common.models.prompts); CLIP is then not needed", None),
+        Flag(
+            ("--text",),
+            "text condition: CLIP prompts, a learned row an action, or none",
+            "clip",
+            str,
+            ("clip", "learned", "none"),
+        ),
+        Flag(
+            ("--prompts",), "file of prompt features (python -m common.models.prompts); CLIP is then not needed", None
+        ),
         Flag(("--clip-weights",), "file of CLIP ViT-B/32 weights", None),
         Flag(("--learn-prompts",), "train the prompts through the frozen CLIP tower", False, None),
         Flag(("-tem-alpha", "--tem-alpha"), "Grap2Eq: steepness of the temporal graph", 0.125, float),
         Flag(("-tem-beta", "--tem-beta"), "Grap2Eq: reach of the temporal graph, frames", 5.0, float),
+        Flag(("-lite", "--lite-ver"), "Grap2Eq without text: the same as --model grap2eq_lite", False, None),
         Flag(("--single-pass",), "Grap2Eq: one pass without noise and time", False, None),
     ),
     *in_group(
@@ -79,7 +95,13 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("-sampling_timesteps", "--sampling-timesteps", "--sampling_timesteps"), "DDIM steps K", 1, int),
         Flag(("--repeat_n",), "draw so many times the hypotheses and take means (Diff3DHPE)", 1, int),
         Flag(("--test-time-augmentation",), "average in the mirrored body", True, yes_no),
-        Flag(("--with_time_emb", "--time-emb"), "Diff3DHPE: the network sees the diffusion step", True, yes_no, dest="time_emb"),
+        Flag(
+            ("--with_time_emb", "--time-emb"),
+            "Diff3DHPE: the network sees the diffusion step",
+            True,
+            yes_no,
+            dest="time_emb",
+        ),
         Flag(("--beta_schedule",), "Diff3DHPE: noise schedule", "cosine", str, ("cosine", "linear", "logcosine")),
         Flag(("--ddim_sampling_eta",), "Diff3DHPE: noise added in sampling", 0.0, float),
         Flag(("--ddim-coefficients",), "Diff3DHPE: sampling step", "textbook", str, ("textbook", "published")),
@@ -101,7 +123,13 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("-lr", "--learning-rate"), "learning rate of AdamW", 6e-5, float),
         Flag(("-lrd", "--lr-decay"), "factor on the learning rate after each epoch", 0.993, float),
         Flag(("-cf", "--checkpoint-frequency"), "keep epoch_N.bin every so many epochs", 20, int),
-        Flag(("--select",), "best epoch by: held-out training clips, none, test set", "held", str, ("held", "last", "test")),
+        Flag(
+            ("--select",),
+            "best epoch by: held-out training clips, none, test set",
+            "held",
+            str,
+            ("held", "last", "test"),
+        ),
         Flag(("--seed",), "seed of weights, order and noise", 1, int),
         Flag(("--export-training-curves",), "draw the loss curves into the checkpoint folder", False, None),
         Flag(("--debug",), "two steps an epoch and two batches an evaluation: is everything in place?", False, None),
@@ -110,7 +138,13 @@ FLAGS: tuple[Flag, ...] = (
         "evaluation",
         Flag(("--evaluate",), "evaluate this file of the checkpoint folder", ""),
         Flag(("--annotations",), "folder of MPI-INF-3DHP's TS*/annot_data.mat", "3dhp_test"),
-        Flag(("--eval-text",), "what text models are told of a test clip (default: neutral)", None, str, ("action", "neutral", "both")),
+        Flag(
+            ("--eval-text",),
+            "what text models are told of a test clip (default: neutral)",
+            None,
+            str,
+            ("action", "neutral", "both"),
+        ),
         Flag(("--p2",), "also protocol 2, after Procrustes alignment", False, None),
         Flag(("--by-subject",), "also a table for each test subject", False, None),
         Flag(("--no-eval",), "train without the evaluation at the end", False, None),
@@ -218,7 +252,9 @@ def make_parser(
         if name in known:
             continue
         nargs = {"nargs": "?"} if takes_value else {"nargs": 0}
-        parser.add_argument(name, help=argparse.SUPPRESS, action=_Notice, dest="notices", default=argparse.SUPPRESS, **nargs)
+        parser.add_argument(
+            name, help=argparse.SUPPRESS, action=_Notice, dest="notices", default=argparse.SUPPRESS, **nargs
+        )
     return parser
 
 

@@ -16,6 +16,28 @@ PRESETS: dict[str, dict[str, object]] = {
         "lr_decay": 0.995,
         "epochs": 120,
     },
+    "h36m_grap2eq": {
+        "model": "grap2eq",
+        "checkpoint": "checkpoint/model_h36m",
+        "epochs": 60,
+        "batch_size": 972,
+        "checkpoint_frequency": 1,
+    },
+    "humaneva": {
+        "model": "grap2eq",
+        "dataset": "humaneva15",
+        "keypoints": "detectron_pt_coco",
+        "subjects_train": "Train/S1,Train/S2,Train/S3",
+        "subjects_test": "Validate/S1,Validate/S2,Validate/S3",
+        "checkpoint": "checkpoint/model_humaneva",
+        "number_of_frames": 27,
+        "stride": 1,
+        "epochs": 60,
+        "batch_size": 108,
+        "checkpoint_frequency": 1,
+        "tem_alpha": 0.25,
+        "tem_beta": 1.0,
+    },
 }
 
 # What `--demo` changes: small enough for a CPU, the same program.
@@ -38,6 +60,13 @@ DEMO: dict[str, object] = {
 # What differs by data set.
 DEMO_OF: dict[str, dict[str, object]] = {
     "h36m": {},
+    "humaneva15": {
+        "data_root": "data/demo_humaneva",
+        "checkpoint": "checkpoint/demo_humaneva",
+        "keypoints": "gt",
+        "actions": "Walk,Jog",
+        "stride": 4,
+    },
     "3dhp": {
         "data_root": "data/demo_3dhp",
         "checkpoint": "checkpoint/demo_3dhp",

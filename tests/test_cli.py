@@ -1,5 +1,6 @@
 """Command lines as people type them, and what a wrong one gets."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def test_published_lines_train_and_evaluate(tmp_path, capsys, random_prompts, li
         "finepose --text none",
         "ktpformer",
         "grap2eq --text learned",
-        "grap2eq_lite --single-pass",
+        "grap2eq_lite",
         "diff3dhpe --repeat_n 2",
         "diff3dhpe_s2f --with_time_emb False",
     ],
@@ -215,3 +216,110 @@ def test_a_damaged_checkpoint_is_told(trained, capsys, tmp_path):
     code, err = call(capsys, f"-gpu -1 --nolog --data-root {h36m_folder()} -c {tmp_path} --evaluate cut.bin")
     assert code == 2 and "not a readable checkpoint" in err
     assert checkpoint.load(trained / "last.bin")["card"]["model"] == "mixste"
+
+
+def test_single_pass_trains_with_its_own_loss_and_refuses_hypotheses(tmp_path, capsys):
+    line = "--model grap2eq_lite --single-pass --debug -e 1"
+    assert call(capsys, flags(tmp_path, line))[0] == 0
+    code, err = call(capsys, flags(tmp_path, line + " -num_proposals 5"))
+    assert code == 2 and "--single-pass" in err
+
+
+@pytest.fixture(scope="module")
+def humaneva_folder(tmp_path_factory):
+    from common.datasets.synthetic_humaneva import write_humaneva
+
+    folder = tmp_path_factory.mktemp("humaneva")
+    write_humaneva(folder, seconds=0.6, progress=False)
+    return folder
+
+
+def test_humaneva_lines_train_and_evaluate(tmp_path, capsys, humaneva_folder):
+    line = f"-k gt -c {tmp_path} -a Walk,Jog -gpu 0 --nolog --text learned --data-root {humaneva_folder} --debug"
+    code, err = call(capsys, line + " -cs 16 -dep 1 -e 1", "humaneva")
+    assert code == 0, err
+    evaluate = line + " --evaluate best_epoch_1_1.bin --by-subject -num_proposals 20 -sampling_timesteps 10 --p2"
+    code, err = call(capsys, evaluate, "humaneva")
+    assert code == 0, err
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert set(report["columns"]) == {"P_Agg", "P_Best", "J_Best"} and "no intrinsics" in " ".join(report["notes"])
+    assert "Validate/S1" in report["subjects_results"]
+
+
+def test_grap2eq_on_human36m_mapped_to_fifteen_joints(tmp_path, capsys):
+    line = f"-h36mpre -k gt -c {tmp_path} -gpu 0 --nolog --model grap2eq_lite --data-root {h36m_folder()} --debug"
+    code, err = call(capsys, line + " -cs 16 -dep 1 -e 1 -f 9 -s 3", "humaneva")
+    assert code == 0, err
+    assert checkpoint.load(tmp_path / "last.bin")["card"]["skeleton"] == "humaneva_15"
+
+
+def test_3dhp_lines_train_export_and_score(tmp_path, capsys, random_prompts):
+    from common.datasets.synthetic_3dhp import write_threedhp
+
+    write_threedhp(tmp_path / "data", tmp_path / "annotations", seconds=0.8, progress=False)
+    where = f" --data-root {tmp_path / 'data'} --annotations {tmp_path / 'annotations'} -f 9"
+    line = f"-d 3dhp -c {tmp_path / 'c'} -gpu 0,1 --nolog -lrd 0.995 -lr 0.00007 -e 120" + where
+    code, err = call(capsys, line + " -cs 16 -dep 1 -e 1 --debug --no-eval", "3dhp")
+    assert code == 0, err
+    line = f"-d 3dhp -c {tmp_path / 'c'} -gpu 0,1 --nolog --evaluate best_epoch_1_1.bin -num_proposals 20" + where
+    assert main("3dhp", None, shlex.split(line + " -sampling_timesteps 2 -b 4")) == 0
+    printed = capsys.readouterr().out
+    assert "annot3" in printed and "PCK" in printed
+    for column in ("P_Agg", "P_Best", "J_Agg", "J_Best", "J_Agg_fit", "R_Agg"):
+        assert (tmp_path / "c" / f"inference_data_{column}.mat").is_file()
+    assert (tmp_path / "c" / "mpii_3dhp_evaluation_sequencewise_ori_J_Agg_t2.csv").is_file()
+    report = json.loads((tmp_path / "c" / "report.json").read_text(encoding="utf-8"))
+    assert report["labels"] == "annot3"
+
+
+def test_exported_3dhp_poses_are_the_scored_ones(tmp_path):
+    """MPJPE of the exported P_Agg over valid frames equals the report's, also for a clip shorter than the window."""
+    import h5py
+    from scipy.io import loadmat
+
+    from common.cli import check, run
+    from common.datasets.synthetic_3dhp import write_threedhp
+    from common.options import parse
+    from common.presets import PRESETS
+    from tests.tiny import CPU
+
+    write_threedhp(tmp_path / "data", tmp_path / "ts", seconds=0.8, progress=False)
+    line = f"--model mixste -gpu -1 --nolog -f 9 -cs 16 -dep 1 -e 1 -c {tmp_path / 'c'} --data-root {tmp_path / 'data'}"
+    options = parse(shlex.split(line + f" --annotations {tmp_path / 'ts'} -num_proposals 2"), None, PRESETS["3dhp"])
+    check(options)
+    report = run(options, CPU)
+    poses = loadmat(tmp_path / "c" / "inference_data_P_Agg.mat")
+    for name in ("TS1", "TS5"):
+        with h5py.File(tmp_path / "ts" / name / "annot_data.mat") as file:
+            annotated = np.array(file["annot3"]).squeeze()  # (F, 17, 3)
+            valid = np.array(file["valid_frame"]).squeeze().astype(bool)
+        truth = annotated - annotated[:, 14:15]
+        predicted = poses[name][..., -1].transpose(2, 1, 0) if poses[name].ndim == 4 else poses[name].transpose(2, 1, 0)
+        assert len(predicted) == len(truth) and not predicted[:, 14].any()
+        error = np.linalg.norm(predicted - truth, axis=-1).mean(-1)[valid].mean()
+        assert report["results"][-1]["protocol_1"]["actions"][name]["P_Agg"] == pytest.approx(error, rel=1e-3)
+
+
+def test_data_of_ones_own_with_another_layout_trains(tmp_path, capsys):
+    from common.datasets.custom import write_custom_3d
+    from common.skeleton import Skeleton
+
+    rng = np.random.default_rng(0)
+    skeleton = Skeleton("stick", ("Hip", "LFoot", "RFoot", "Head"), (-1, 0, 0, 0), (1,), (2,), 0)
+    rest = np.array([[0, 0, 1.0], [0.1, 0, 0], [-0.1, 0, 0], [0, 0, 1.7]])
+    world = {s: {"Walk": (rest + 0.05 * rng.normal(size=(30, 4, 3))).astype("f4")} for s in ("A", "B")}
+    camera = {"id": "c", "res_w": 1000, "res_h": 800, "focal_length": [1100, 1100], "center": [500, 400]}
+    camera |= {"orientation": [0.5, -0.5, 0.5, -0.5], "translation": [-4.0, 0.0, 1.0]}
+    pixels = {s: {"Walk": [(500 + 80 * rng.normal(size=(30, 4, 2))).astype("f4")]} for s in world}
+    write_custom_3d(tmp_path / "data_3d_custom_own.npz", world, {"*": [camera]}, 25.0, skeleton)
+    metadata = {"layout_name": "stick", "num_joints": 4, "keypoints_symmetry": [[1], [2]]}
+    np.savez(tmp_path / "data_2d_custom_own.npz", positions_2d=pixels, metadata=metadata)
+    line = (
+        f"-d custom -k own --data-root {tmp_path} -c {tmp_path / 'c'} -gpu -1 --nolog --model mixste -f 9 -cs 16 -dep 1"
+    )
+    code, err = call(capsys, line + " -str A -ste B -e 1")
+    assert code == 0, err
+    code, err = call(capsys, line + " -str A -ste B --evaluate last.bin")
+    assert code == 0, err
+    code, err = call(capsys, line + " -e 1")
+    assert code == 2 and "-str" in err

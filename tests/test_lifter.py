@@ -63,14 +63,12 @@ def test_masked_frames_do_not_count(published):
     mask = torch.ones(2, 9)
     mask[:, 5:] = 0
     base = SimpleNamespace(keypoints_2d=v["train/in/x_2d"], positions_3d=v["train/in/x0"], mask=mask)
-    frames = (lambda target: lifter.training_loss(
-        SimpleNamespace(**{**vars(base), "positions_3d": target}), torch.tensor([0, 0]), torch.zeros(2, 9, 17, 3)
-    ))
-    x_0 = v["train/in/x0"]
+    base.positions_3d = x_0 = v["train/in/x0"]
+    loss = lifter.training_loss(base, torch.tensor([0, 0]), torch.zeros(2, 9, 17, 3))
     with torch.no_grad():
         predicted = lifter.denoiser(v["train/in/x_2d"], x_0[:, None].clamp(-1.1, 1.1), torch.tensor([0, 0]))[:, 0]
         expected = torch.linalg.vector_norm(predicted - x_0, dim=-1).mean(-1)[:, :5].sum()
-    torch.testing.assert_close(frames(x_0), expected, atol=1e-2, rtol=1e-3)
+    torch.testing.assert_close(loss, expected, atol=1e-2, rtol=1e-3)
 
 
 def sampled(lifter, v, hypotheses=4, chunk=None, flip=True, noise=None):
@@ -110,6 +108,17 @@ def test_gradients_flow_through_the_sampler(published):
     noise = lambda h: window_noise(7, ["a", "b"], h, (9, 17, 3))  # noqa: E731
     lifter.sample(batch, 2, 2, noise).square().sum().backward()
     assert float(lifter.denoiser.Spatial_patch_to_embedding.weight.grad.abs().sum()) > 0
+
+
+def test_a_scaled_signal_comes_back_in_metres(published):
+    """A denoiser that knows the truth gives it back whatever the signal's scale."""
+    truth = 0.3 * torch.randn(1, 1, 3, 17, 3)
+    denoiser = build("mixste", frames=3, joints=17, channels=16, depth=1)
+    denoiser.forward = lambda x_2d, x_t, t, condition: truth
+    lifter = DiffusionLifter(denoiser, H36M_17, Diffusion(scale=2.0))
+    batch = SimpleNamespace(keypoints_2d=torch.zeros(1, 3, 17, 2))
+    poses = lifter.sample(batch, 1, 2, lambda h: window_noise(0, ["a"], h, (3, 17, 3)), flip=False)
+    torch.testing.assert_close(poses[:, -1], truth)
 
 
 def test_units_scale_the_pose():

@@ -50,7 +50,9 @@ def test_errors_by_hand():
     predicted[0, 0, 0], predicted[1, :, 1] = 3.0, 4.0
     torch.testing.assert_close(mpjpe(predicted, target), torch.tensor([3 / 17, 4.0]))
     torch.testing.assert_close(joint_errors(predicted, target)[0, 0], torch.tensor(3.0))
-    torch.testing.assert_close(mpjve(predicted[None], target[None])[0], mpjpe(predicted[1:] - predicted[:1], target[1:]))
+    torch.testing.assert_close(
+        mpjve(predicted[None], target[None])[0], mpjpe(predicted[1:] - predicted[:1], target[1:])
+    )
     scaled = poses(4, 2)
     assert float(n_mpjpe(0.3 * scaled, scaled).max()) < 1e-9
 

@@ -81,7 +81,9 @@ def test_damaged_and_missing_files_say_so(tmp_path):
             read(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["builtins.eval", "posix.system", "numpy.load", "torch.load", "common.errors.UserError"])
+@pytest.mark.parametrize(
+    "name", ["builtins.eval", "posix.system", "numpy.load", "torch.load", "common.errors.UserError"]
+)
 def test_no_other_global_passes(name):
     module, attribute = name.rsplit(".", 1)
     stream = io.BytesIO(b"c" + f"{module}\n{attribute}\n".encode() + b".")

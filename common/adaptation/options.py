@@ -67,7 +67,7 @@ DEMO: dict[str, object] = {
     "source_batch_size": 288,
     "source_learning_rate": 1e-3,
     "source_lr_decay": 0.85,
-    "epochs": 3,
+    "epochs": 2,
     "batch_size": 144,
     "learning_rate": 1e-3,
     "hypotheses": 3,

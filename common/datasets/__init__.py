@@ -5,9 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
-from common.datasets import h36m, humaneva, threedhp
+from common.datasets import custom, h36m, humaneva, threedhp
 from common.datasets.checks import select_actions
 from common.datasets.clips import Clip
 from common.errors import UserError
@@ -48,20 +49,39 @@ def _threedhp_labels(options: Namespace) -> str:
 
 
 def _humaneva(options: Namespace, role: str) -> list[Clip]:
+    if options.h36m_pretrain:
+        subjects = {"train": "S1,S5,S6,S7,S8", "test": "S9,S11"}[role]
+        subjects = options.typed.get(f"subjects_{role}", subjects)
+        return humaneva.h36m_as_humaneva(h36m.load_h36m(Path(options.data_root), options.keypoints, subjects))
     return humaneva.load_humaneva(Path(options.data_root), options.keypoints, _subjects(options, role))
+
+
+def _custom(options: Namespace, role: str) -> list[Clip]:
+    if f"subjects_{role}" not in options.given:
+        raise UserError("-d custom needs -str and -ste, the subjects to train on and to test on")
+    return custom.load_custom(Path(options.data_root), options.keypoints, _subjects(options, role))[0]
+
+
+@cache
+def _custom_skeleton(root: str, name: str) -> Skeleton:
+    return custom.load_custom(Path(root), name)[1]
 
 
 DATASETS: dict[str, DataSet] = {
     "h36m": DataSet(_h36m, h36m.SKELETON, "h36m"),
     "3dhp": DataSet(_threedhp, threedhp.SKELETON, "3dhp", _threedhp_labels, has_actions=False),
     "humaneva15": DataSet(_humaneva, humaneva.SKELETON, "humaneva"),
+    "custom": DataSet(_custom, h36m.SKELETON, "custom"),  # the file says its skeleton
 }
 
 
 def dataset(options: Namespace) -> DataSet:
     if options.dataset not in DATASETS:
         raise UserError(f"-d {options.dataset}: unknown data set; there are {', '.join(DATASETS)}")
-    return DATASETS[options.dataset]
+    row = DATASETS[options.dataset]
+    if options.dataset == "custom":
+        return replace(row, skeleton=_custom_skeleton(options.data_root, options.keypoints))
+    return row
 
 
 def load_clips(options: Namespace, role: str, notice: Callable[[str], None]) -> list[Clip]:
@@ -90,11 +110,18 @@ def _every(clip: Clip, n: int) -> Clip:
     )
 
 
+def _take(clip: Clip) -> tuple[str, str]:
+    """The recording that a clip is of; HumanEva's are cut into chunks where frames are missing."""
+    return clip.subject, clip.action.split(" chunk")[0]
+
+
 def hold_out(clips: list[Clip], every: int = 10) -> tuple[list[Clip], list[Clip]]:
     """(training, held-out) clips: every tenth take is held out, with all the cameras that saw it."""
-    takes = list(dict.fromkeys((clip.subject, clip.action) for clip in clips))
+    takes = list(dict.fromkeys(map(_take, clips)))
     held = set(takes[every - 1 :: every]) or set(takes[-1:])
     if len(takes) < 2:
         return clips, []
-    chosen = [(clip.subject, clip.action) in held for clip in clips]
-    return [c for c, h in zip(clips, chosen, strict=True) if not h], [c for c, h in zip(clips, chosen, strict=True) if h]
+    chosen = [_take(clip) in held for clip in clips]
+    return [c for c, h in zip(clips, chosen, strict=True) if not h], [
+        c for c, h in zip(clips, chosen, strict=True) if h
+    ]

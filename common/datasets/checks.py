@@ -54,9 +54,7 @@ def select_subjects(available: Iterable[str], wanted: str | list[str], source: s
     return names
 
 
-def select_actions(
-    clips: list[Clip], wanted: str, notice=lambda line: None, published: bool = False
-) -> list[Clip]:
+def select_actions(clips: list[Clip], wanted: str, notice=lambda line: None, published: bool = False) -> list[Clip]:
     """Clips of the actions in a comma list: by full name, else by first word, else (with a notice) by prefix.
 
     '*' is all; `published` takes every name as a prefix. Raises UserError for a name that selects nothing.

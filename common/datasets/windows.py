@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +69,8 @@ class Batch:
 class Windows:
     """All windows of a list of clips. `batch(rows)` gathers some of them; nothing is copied to or from the host.
 
-    `published_test` cuts as the published evaluation does; `count_padding` counts repeated edge frames, as published.
+    `published_test` cuts as the published evaluation does; `count_padding` counts repeated edge frames, as published;
+    `starts_of(frames, length, stride)` is the rule of the cut.
     With `centre_only`, a window is `length` frames of 2D around one frame of 3D, by default one window a frame.
     """
 
@@ -84,6 +85,7 @@ class Windows:
         action_names: Sequence[str] | None = None,
         centre_only: bool = False,
         count_padding: bool = False,
+        starts_of: Callable[[int, int, int], list[int]] = symmetric_starts,
     ):
         self.clips, self.skeleton, self.length, self.device = list(clips), skeleton, length, torch.device(device)
         self.output = 1 if centre_only else length  # frames answered for
@@ -96,7 +98,7 @@ class Windows:
             if published_test:
                 starts = published_test_starts(n, self.output)
             else:
-                starts = symmetric_starts(n, self.output, stride or self.output)
+                starts = starts_of(n, self.output, stride or self.output)
             for start in (s - before for s in starts):
                 frames = np.arange(start, start + length)
                 inside = (frames >= 0) & (frames < n)
@@ -141,9 +143,7 @@ class Windows:
         """The window's name, by which its noise is drawn."""
         return f"{self.clips[self.clip_of[row]].key}@{self.start_of[row]}"
 
-    def batch(
-        self, rows: Sequence[int] | Tensor, flipped: Tensor | None = None, untold: Tensor | None = None
-    ) -> Batch:
+    def batch(self, rows: Sequence[int] | Tensor, flipped: Tensor | None = None, untold: Tensor | None = None) -> Batch:
         """Gather windows; where `flipped` (B,) is True the body is mirrored, where `untold` the action is hidden."""
         rows = torch.as_tensor(rows, dtype=torch.long)
         on_device = rows.to(self.device)
@@ -157,9 +157,7 @@ class Windows:
         action = self.action[on_device]
         if untold is not None:
             action = torch.where(untold.to(self.device), -1, action)
-        return Batch(
-            keypoints, poses, self.mask[on_device], root, intrinsics, action, self.action_names, rows
-        )
+        return Batch(keypoints, poses, self.mask[on_device], root, intrinsics, action, self.action_names, rows)
 
     def _mirrored(self, x: Tensor, where: Tensor) -> Tensor:
         sign = x.new_tensor([-1.0] + [1.0] * (x.shape[-1] - 1))
@@ -167,7 +165,7 @@ class Windows:
 
 
 def _repair(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints and poses with every invalid frame copied from the nearest valid one; the mask keeps it out of scores."""
+    """Keypoints and poses with every invalid frame copied from the nearest valid one; the mask drops it."""
     if clip.valid.all() or not clip.valid.any():
         return clip.keypoints_2d, clip.positions_3d
     good, frames = np.flatnonzero(clip.valid), np.arange(len(clip))

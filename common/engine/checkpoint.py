@@ -14,7 +14,7 @@ from common.errors import UserError
 from common.lifter import DiffusionLifter
 from common.models import REGISTRY, build
 from common.safe_load import load_torch
-from common.skeleton import SKELETONS
+from common.skeleton import SKELETONS, skeleton_of
 
 VERSION = 1
 
@@ -143,7 +143,7 @@ def make_lifter(card: dict, weights: dict[str, Tensor] | None = None) -> Diffusi
         wanted = {key: tuple(v.shape) for key, v in denoiser.state_dict().items()}
         _match(weights, wanted, (), f"checkpoint ({card['model']})")
         denoiser.load_state_dict(weights)
-    return DiffusionLifter(denoiser, SKELETONS[card["skeleton"]], model.diffusion(**card.get("diffusion", {})))
+    return DiffusionLifter(denoiser, skeleton_of(card["skeleton"]), model.diffusion(**card.get("diffusion", {})))
 
 
 def load_model(path: Path | str) -> tuple[nn.Module, dict]:

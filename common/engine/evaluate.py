@@ -71,9 +71,7 @@ def evaluate(
     aggregations = available(windows.has_camera)
     names = tuple(aggregations)
     protocols = ("protocol_1", "protocol_2") if sampling.protocol_2 else ("protocol_1",)
-    sums = {
-        p: torch.zeros(len(windows.clips), sampling.steps, len(names), dtype=torch.float64) for p in protocols
-    }
+    sums = {p: torch.zeros(len(windows.clips), sampling.steps, len(names), dtype=torch.float64) for p in protocols}
     frames = torch.zeros(len(windows.clips), dtype=torch.float64)
     lifter.eval()
     start, chunk = time.time(), choose_chunk(lifter, windows, sampling, place)
@@ -147,7 +145,7 @@ def score(poses: Tensor, columns: dict[str, Tensor], batch: Batch, sampling: Sam
 
 
 def _best_of_batch(errors: Tensor) -> Tensor:
-    """The published P_Best: per step, the one hypothesis that is best over the whole batch. (B, K, H, F) to (B, K, F)."""
+    """The published P_Best: per step, the one hypothesis that is best over the batch. (B, K, H, F) to (B, K, F)."""
     best = errors.mean((0, 3)).argmin(1)  # (K,)
     return errors.gather(2, best.view(1, -1, 1, 1).expand(len(errors), -1, 1, errors.shape[3])).squeeze(2)
 

@@ -48,7 +48,11 @@ class _Loss(nn.Module):
         self.loss = loss
 
     def forward(self, batch, t, noise):
-        return self.loss(self.lifter, batch) if self.loss else self.lifter.training_loss(batch, t, noise)
+        """(loss, error in metres) summed over the real frames; a loss of one's own counts as its error."""
+        if self.loss is None:
+            return self.lifter.training_losses(batch, t, noise)
+        loss = self.loss(self.lifter, batch)
+        return loss, loss.detach()
 
 
 class Trainer:
@@ -103,7 +107,7 @@ class Trainer:
         """One pass over the windows; returns the history's new row: losses in mm, minutes, learning rate."""
         recipe, epoch, start = self.recipe, self.epoch + 1, time.time()
         parts = self._order(epoch).split(recipe.windows)[: recipe.steps]
-        total = torch.zeros(2, dtype=torch.float32, device=self.place.device)  # loss sum, frames
+        total = torch.zeros(2, dtype=torch.float32, device=self.place.device)  # error sum, frames
         self.lifter.train()
         title = f"epoch {epoch}/{recipe.epochs}"
         bar = tqdm(parts, desc=title, leave=False, disable=not self.place.first, mininterval=1)
@@ -132,13 +136,13 @@ class Trainer:
         return row
 
     def _mean_mm(self, total: Tensor) -> float:
-        loss, frames = total.tolist()
-        if not math.isfinite(loss):
+        error, frames = total.tolist()
+        if not math.isfinite(error):
             raise UserError("training diverged (the loss is not finite); lower -lr; the last checkpoint is intact")
-        return 1000 * loss / max(frames, 1)
+        return 1000 * error / max(frames, 1)
 
     def _step(self, rows: Tensor, epoch: int, step: int) -> Tensor:
-        """One optimiser step on a global batch; returns (loss sum, frames) of this process's part, on the device."""
+        """One optimiser step on a global batch; returns (error sum, frames) of this process's part, on the device."""
         recipe, place = self.recipe, self.place
         count = len(self.windows)
         seed = seed_of(recipe.seed, "step", epoch, step)
@@ -155,14 +159,15 @@ class Trainer:
         batch = self.windows.batch(mine % count, flipped=mine >= count, untold=untold[share])
         everyone = self.windows.mask[(rows % count).to(place.device)].sum().clamp_min(1)
         with autocast(place.device, recipe.amp):
-            summed = weight * self.objective(batch, t[share], noise[share].to(place.device, non_blocking=True))
+            summed, error = self.objective(batch, t[share], noise[share].to(place.device, non_blocking=True))
+        summed, error = weight * summed, weight * error
         loss = summed * place.world / everyone  # DDP averages gradients over processes
         if recipe.squared:
             loss = loss * (place.sum(summed.detach().clone()) / everyone)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        return torch.stack([summed.detach().float(), weight * batch.mask.sum().float()])
+        return torch.stack([error.float(), weight * batch.mask.sum().float()])
 
     def _pose_shape(self) -> tuple[int, ...]:
         return (self.windows.output, len(self.windows.skeleton), 3)

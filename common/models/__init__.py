@@ -41,6 +41,8 @@ class Model:
     derive: Callable[[dict[str, Tensor], dict], dict[str, Tensor]] = lambda state, sizes: {}
     # Settings of its diffusion (from flags, stored in the card) to the values that the lifter takes.
     diffusion: Callable[..., Diffusion] = d3dp_diffusion
+    # How the published program cuts training windows; None is D3DP's way, which is also ours.
+    published_starts: Callable[[int, int, int], list[int]] | None = None
     squared_gradient: bool = True  # the published program followed the gradient of L^2 / 2
     # Settings under which the published weights were made and scored.
     published_diffusion: Mapping[str, object] = field(default_factory=dict)

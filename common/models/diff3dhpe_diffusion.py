@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from common.datasets.clips import Clip

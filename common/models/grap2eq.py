@@ -17,7 +17,7 @@ from common.models.graph_conv import GraphBlock, joint_graph, temporal_graph
 from common.models.mixste import MixSTE
 from common.models.prompt_layouts import CONTEXT
 from common.models.text import TextAttention, TextCondition, TextConditioned
-from common.skeleton import SKELETONS
+from common.skeleton import skeleton_of
 
 
 def velocity(x: Tensor) -> Tensor:
@@ -80,8 +80,9 @@ class Grap2EqLite(MixSTE):
         self.spatial_vel_fuse = nn.ModuleList(VelocityFusion() for _ in rates)
         self.temporal_vel_fuse = nn.ModuleList(VelocityFusion() for _ in rates)
         self.Spatial_vel_norm, self.Temporal_vel_norm = LayerNorm6(channels), LayerNorm6(channels)
-        if len(SKELETONS[skeleton]) != joints:
-            raise UserError(f"the skeleton {skeleton} has {len(SKELETONS[skeleton])} joints, not {joints}")
+        layout = skeleton_of(skeleton)
+        if len(layout) != joints:
+            raise UserError(f"the skeleton {layout.name} has {len(layout)} joints, not {joints}")
         graphs = joint_graph(skeleton, variant, single_pass), temporal_graph(frames, tem_alpha, tem_beta)
         for name, graph in zip(("joint_graph", "frame_graph"), graphs, strict=True):  # (J, J), (F, F)
             self.register_buffer(name, graph.to(self.Spatial_pos_embed.device), persistent=False)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from common.datasets.windows import published_chunk_starts
 from common.lifter import Diffusion, d3dp_diffusion
 from common.models.grap2eq import prompt_layout
 from common.models.prompt_layouts import H36M_ACTIONS, LAYOUTS, published_prompts
@@ -73,6 +74,7 @@ def grap2eq_diffusion(timesteps: int = 1000, scale: float = 1.0, single_pass: bo
 
 _ROW = {
     "variants": True,
+    "published_starts": published_chunk_starts,
     "diffusion": grap2eq_diffusion,
     "diffusion_options": ("timesteps", "scale", "single_pass"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.skeleton import SKELETONS, Skeleton
+from common.skeleton import Skeleton, skeleton_of
 
 # Where GraphDiffu's edge lists differ from the data set's tree: the head top hangs on the neck (graphdiffu_d3dp 2.2).
 _PUBLISHED_MOVES = {"mpi_inf_3dhp_17": {("HeadTop", "Head"): ("HeadTop", "Neck")}}
@@ -13,7 +13,7 @@ _PUBLISHED_MOVES = {"mpi_inf_3dhp_17": {("HeadTop", "Head"): ("HeadTop", "Neck")
 
 def adjacency(skeleton: str | Skeleton, published: bool = False) -> Tensor:
     """(J, J) bool: True where two joints share a bone, both ways, and on the diagonal."""
-    layout = SKELETONS[skeleton] if isinstance(skeleton, str) else skeleton
+    layout = skeleton if isinstance(skeleton, Skeleton) else skeleton_of(skeleton)
     moves = _PUBLISHED_MOVES.get(layout.name, {}) if published else {}
     links = torch.eye(len(layout), dtype=torch.bool, device="cpu")
     for child, parent in layout.edges:

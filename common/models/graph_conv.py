@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 from common.models.blocks import DropPath, LayerNorm6
-from common.skeleton import SKELETONS, Skeleton
+from common.skeleton import Skeleton, skeleton_of
 
 # Directed links that the published lists forgot: from the first joint, the second is not seen.
 _FORGOTTEN = {
@@ -71,7 +71,7 @@ def temporal_graph(frames: int, alpha: float, beta: float) -> Tensor:
 
 def joint_graph(skeleton: str, variant: str, single_pass: bool) -> Tensor:
     """The matrix over joints of a variant: the whole tree by default, the published list on request."""
-    layout = SKELETONS[skeleton]
+    layout = skeleton_of(skeleton)
     return published_graph(layout, single_pass) if variant == "published" else spatial_graph(layout)
 
 

@@ -1,4 +1,4 @@
-"""MixSTE as the denoiser of D3DP: attention over joints and over frames in turn (Zhang et al. 2022; Shan et al. 2023)."""
+"""MixSTE as D3DP's denoiser: attention over joints and frames in turn (Zhang et al. 2022; Shan et al. 2023)."""
 
 from __future__ import annotations
 

@@ -12,9 +12,12 @@ from common.engine.checkpoint import VERSION
 from common.errors import UserError
 from common.models import REGISTRY
 from common.models.diff3dhpe_diffusion import normalisation_scale
+from common.skeleton import describe, skeleton_of
 
 # What a run may choose anew: how to sample, not what the weights were made for.
 _SAMPLER = ("ddim_sampling_eta", "ddim_coefficients", "clip_denoised")
+# What published files do not store although the network depends on it.
+_NOT_IN_THE_FILE = ("tem_alpha", "tem_beta")
 _SIZE_FLAGS = {"number_of_frames": "frames", "channels": "channels", "depth": "depth"}
 
 
@@ -41,7 +44,7 @@ def new_card(options: Namespace, clips: list[Clip]) -> dict:
         "variant": options.variant if model.variants else "default",
         "frames": options.number_of_frames,
         "joints": len(skeleton),
-        "skeleton": skeleton.name,
+        "skeleton": describe(skeleton),
         "keypoints": options.keypoints,
         "labels": dataset(options).labels(options),
         "units": "m",
@@ -60,7 +63,7 @@ def new_card(options: Namespace, clips: list[Clip]) -> dict:
 def _option(options: Namespace, name: str, skeleton, clips: list[Clip]):
     """A constructor's argument: the skeleton, the actions and the unit come from the data, the rest from flags."""
     if name == "skeleton":
-        return skeleton.name
+        return describe(skeleton)
     if name == "actions":
         return dataset(options).action_names(clips)
     if name == "unit":
@@ -83,6 +86,9 @@ def check_card(card: dict, options: Namespace) -> None:
     diffusion = card.setdefault("diffusion", {})
     settable = REGISTRY[card["model"]].diffusion_options if card["model"] in REGISTRY else ()
     for flag, value in options.given.items():
+        if card.get("source") == "published" and flag in _NOT_IN_THE_FILE:
+            card["sizes"][flag] = value
+            continue
         if flag in settable and (flag in _SAMPLER or flag not in diffusion):
             diffusion[flag] = value  # published files do not store theirs
             continue
@@ -96,8 +102,9 @@ def check_card(card: dict, options: Namespace) -> None:
             stored = card["sizes"].get(flag, diffusion.get(flag, value))
         if stored != value:
             raise UserError(f"--{flag.replace('_', '-')} {value} contradicts the checkpoint, which has {stored}")
-    if card["skeleton"] != dataset(options).skeleton.name:
+    skeleton = dataset(options).skeleton
+    if card["skeleton"] != describe(skeleton):
+        lifted = skeleton_of(card["skeleton"]).name
         raise UserError(
-            f"the checkpoint lifts the skeleton {card['skeleton']}, the data set {options.dataset} has "
-            f"{dataset(options).skeleton.name}"
+            f"the checkpoint lifts the skeleton {lifted}, the data set {options.dataset} has {skeleton.name}"
         )

@@ -12,6 +12,7 @@ from common.datasets import dataset, load_clips
 from common.datasets.clips import Clip
 from common.datasets.synthetic import write_h36m
 from common.datasets.synthetic_3dhp import write_threedhp
+from common.datasets.synthetic_humaneva import write_humaneva
 from common.engine import checkpoint
 from common.engine.devices import Place
 from common.engine.log import say
@@ -24,6 +25,7 @@ from common.viz.figure import pose_figure
 # By data set: write synthetic files into the data folder.
 WRITERS = {
     "h36m": lambda o: write_h36m(Path(o.data_root)),
+    "humaneva15": lambda o: write_humaneva(Path(o.data_root)),
     "3dhp": lambda o: write_threedhp(Path(o.data_root), Path(o.annotations)),
 }
 TEST_WINDOWS = 100  # at most, so that many hypotheses take seconds

@@ -23,25 +23,15 @@ from common.hypotheses import available
 from common.lifter import DiffusionLifter
 from common.metrics import mpjpe, p_mpjpe
 from common.models import REGISTRY
-from common.models.blocks import choose_attention
-from common.models.diff3dhpe_diffusion import normalisation_scale
-from common.programs.cards import check_card
 from common.programs.export_3dhp import Export3DHP, score_exports
+from common.programs.lifters import open_lifter
 
 
 def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: list[Clip] | None = None) -> dict:
     """Score a checkpoint on the test clips: tables on screen, text log, report.json. Returns the report."""
     notice = say if place.first else (lambda line: None)
-    content = checkpoint.load(path)
-    card = content["card"]
-    check_card(card, options)
+    lifter, card = open_lifter(path, options, place, notice)
     clips = load_clips(options, "test", notice) if clips is None else clips
-    if card["keypoints"] and card["keypoints"] != options.keypoints:
-        notice(f"Warning: the checkpoint was trained on 2D from {card['keypoints']}, not {options.keypoints}.")
-
-    _set_unit(card, options, notice)
-    lifter = checkpoint.make_lifter(card, content["weights"]).to(place.device).eval()
-    choose_attention(lifter, place.device, card["frames"], card["joints"])
     flop = flop_per_window(lifter, card)
     if options.compile:
         lifter.denoiser.compile()
@@ -89,9 +79,12 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
         notes.append(f"P_Best is chosen per batch of -b {sampling.windows} windows")
     if card["model"] == "graphdiffu" and card["variant"] == "published":
         notes.append(f"published graph: the first window of each batch is special, so -b {sampling.windows} matters")
+    if not windows.has_camera:
+        notes.append("no intrinsics are known here: R_Agg, J_Agg_fit and J_Agg cannot be computed")
     out["notes"] = notes
     if options.by_subject:
         of = {s: np.array([clip.subject == s for clip in clips]) for s in dict.fromkeys(c.subject for c in clips)}
+        of = {subject: rows for subject, rows in of.items() if errors.frames[rows].any()}
         out["subjects_results"] = {s: report.summarise(errors, clips, rows) for s, rows in of.items()}
     if exporter:
         exporter.write(Path(options.checkpoint), place)
@@ -123,14 +116,6 @@ def text_told(options: Namespace, card: dict) -> str | None:
     if card["sizes"].get("text", "none") == "none":
         return None
     return options.eval_text or ("action" if options.protocol == "published" else "neutral")
-
-
-def _set_unit(card: dict, options: Namespace, notice) -> None:
-    """Published Diff3DHPE files do not store their unit of length: take it from the data, as that code did."""
-    if "unit" in REGISTRY[card["model"]].diffusion_options and card["diffusion"].get("unit") is None:
-        clips = [*load_clips(options, "train", notice), *load_clips(options, "test", notice)]
-        card["diffusion"]["unit"] = unit = normalisation_scale(clips, dataset(options).skeleton.root)
-        notice(f"The file does not say its unit of length; from all data it is {unit:.4f} m (--unit sets it).")
 
 
 def _announce(lifter, windows: Windows, sampling: Sampling, place: Place, notice) -> None:
@@ -194,7 +179,9 @@ def mean_pose_errors(card: dict, clips: list[Clip], root: int) -> dict:
     action_wise = 1000 * (table[:, :2] / table[:, 2:].clip(1)).mean(0)
     frame_wise = 1000 * table[:, :2].sum(0) / max(table[:, 2].sum(), 1)
     protocols = ("protocol_1", "protocol_2")
-    return {p: {"action_wise": float(action_wise[i]), "frame_wise": float(frame_wise[i])} for i, p in enumerate(protocols)}
+    return {
+        p: {"action_wise": float(action_wise[i]), "frame_wise": float(frame_wise[i])} for i, p in enumerate(protocols)
+    }
 
 
 def _write(options: Namespace, out: dict, columns: list[str]) -> None:
@@ -216,7 +203,7 @@ def _write(options: Namespace, out: dict, columns: list[str]) -> None:
     for note in out["notes"]:
         say(f"note: {note}")
     say(
-        f"{cost['parameters']:,} parameters, {cost['flop_per_window'] / 1e9:.4g} GFLOP a window, {cost['seconds']:.0f} s, "
-        f"seed {out['seed']}, checkpoint {out['checkpoint']['sha256']}, 2D {out['keypoints']}; "
+        f"{cost['parameters']:,} parameters, {cost['flop_per_window'] / 1e9:.4g} GFLOP a window, "
+        f"{cost['seconds']:.0f} s, seed {out['seed']}, checkpoint {out['checkpoint']['sha256']}, 2D {out['keypoints']}; "
         f"written: {folder / 'report.json'}, {folder / name}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from common.datasets import dataset, hold_out, load_clips
 from common.datasets.clips import Clip
-from common.datasets.windows import Windows
+from common.datasets.windows import Windows, symmetric_starts
 from common.engine import checkpoint
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling, evaluate
@@ -19,9 +20,11 @@ from common.engine.log import Board, say, write_training_log
 from common.engine.train import Recipe, Trainer
 from common.errors import UserError
 from common.lifter import DiffusionLifter
+from common.losses import single_pass_training_loss
 from common.models import REGISTRY
 from common.models.blocks import choose_attention
 from common.programs.cards import check_card, new_card
+from common.programs.clips import picture_of
 from common.programs.evaluate import evaluate_checkpoint
 
 BEST = "best_epoch_1_1.bin"
@@ -47,7 +50,8 @@ def train(options: Namespace, place: Place, test: list[Clip] | None = None) -> d
         lifter.denoiser.compile()
 
     skeleton, actions = dataset(options).skeleton, dataset(options).action_names(clips)
-    centre = REGISTRY[card["model"]].centre_only
+    model = REGISTRY[card["model"]]
+    centre = model.centre_only
     published = options.protocol == "published"
     windows = Windows(
         training,
@@ -58,11 +62,13 @@ def train(options: Namespace, place: Place, test: list[Clip] | None = None) -> d
         action_names=actions,
         centre_only=centre,
         count_padding=published,
+        starts_of=model.published_starts or symmetric_starts if published else symmetric_starts,
     )
     judge = None
     if judged:
         judge = Windows(judged, skeleton, card["frames"], None, place.device, published, actions, centre)
-    trainer = Trainer(lifter, windows, _recipe(options, card), place)
+    loss = partial(single_pass_training_loss, published=published) if card["sizes"].get("single_pass") else None
+    trainer = Trainer(lifter, windows, _recipe(options, card), place, loss)
     if content:
         trainer.restore(content)
     if place.first:
@@ -127,6 +133,8 @@ def _epochs(
     options: Namespace, place: Place, folder: Path, trainer: Trainer, card: dict, judge: Windows | None
 ) -> None:
     board = Board(options.log, place.first and not options.nolog)
+    shown = (judge or trainer.windows).clips[0]
+    pictured = max(1, options.epochs // 10)  # every so many epochs
     published = options.protocol == "published"
     sampling = Sampling(windows=64, seed=options.seed, published=published, amp=options.amp, neutral=not published)
 
@@ -152,6 +160,8 @@ def _epochs(
             checkpoint.save(folder / "last.bin", content)
             write_training_log(folder, trainer.history)
             board.epoch(row)
+            if row["epoch"] % pictured == 0:
+                board.picture("Pose", partial(picture_of, trainer.lifter, shown, card, sampling, place), row["epoch"])
             _tell(row, options)
         place.wait()
     board.close()

@@ -35,7 +35,14 @@ def test_starts_match_the_vectors(vectors):
 def test_contents_match_the_vectors(vectors):
     """Padding and mirroring. The published camera of a mirrored window (signs of two entries) is never used."""
     v = vectors("d3dp_parity.npz")
-    sequence = Clip("S1", "Walking", CAMERA, 50.0, *(v[f"windows/example/in/seq_{d}"].numpy() for d in ("2d", "3d")), np.ones(12, bool))
+    sequence = Clip(
+        "S1",
+        "Walking",
+        CAMERA,
+        50.0,
+        *(v[f"windows/example/in/seq_{d}"].numpy() for d in ("2d", "3d")),
+        np.ones(12, bool),
+    )
     pairs = v["windows/example/out/pairs"]
     windows = Windows([sequence], H36M_17, 9)
     assert windows.start_of.tolist() == pairs[:2, 1].tolist()

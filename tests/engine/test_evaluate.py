@@ -40,9 +40,9 @@ def test_every_real_frame_counts_once(lifter, clips):
 def test_results_do_not_depend_on_the_batch_or_the_order(lifter, clips, batch):
     one, other = errors_of(lifter, clips), errors_of(lifter, clips[::-1], windows=batch)
     for protocol in one.sums:
-        difference = one.sums[protocol] / one.frames[:, None, None] - (
-            other.sums[protocol] / other.frames[:, None, None]
-        )[::-1]
+        difference = (
+            one.sums[protocol] / one.frames[:, None, None] - (other.sums[protocol] / other.frames[:, None, None])[::-1]
+        )
         assert np.abs(difference).max() < 1e-3
 
 
@@ -83,7 +83,10 @@ def test_published_scores_match_the_vectors(vectors):
 
 
 def test_published_protocol_on_clips_of_no_round_length(lifter, clips):
-    cut = [replace(c, keypoints_2d=c.keypoints_2d[:n], positions_3d=c.positions_3d[:n], valid=c.valid[:n]) for c, n in zip(clips, (3, 5, 12), strict=False)]
+    cut = [
+        replace(c, keypoints_2d=c.keypoints_2d[:n], positions_3d=c.positions_3d[:n], valid=c.valid[:n])
+        for c, n in zip(clips, (3, 5, 12), strict=False)
+    ]
     errors = evaluate(lifter, Windows(cut, SKELETON, 5, published_test=True), Sampling(published=True), CPU)
     assert errors.frames.tolist() == [5, 5, 15]
 
@@ -100,7 +103,9 @@ def test_more_hypotheses_do_not_change_the_first(lifter, clips):
     for count in (1, 3):
         kept = []
         windows = Windows(clips[:1], SKELETON, 5)
-        evaluate(lifter, windows, Sampling(count, 2), CPU, lambda b, p, kept=kept: kept.append(p["hypotheses"][:, :, 0]))
+        evaluate(
+            lifter, windows, Sampling(count, 2), CPU, lambda b, p, kept=kept: kept.append(p["hypotheses"][:, :, 0])
+        )
         first.append(torch.cat(kept))
     torch.testing.assert_close(*first, atol=1e-5, rtol=0)
 

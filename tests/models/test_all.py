@@ -71,7 +71,7 @@ def test_flipped_input_gives_the_flipped_pose(name):
     model, batch = perturbed(name), batch_of(name)
     lifter = lifter_of(name, model)
     source = lambda h: window_noise(0, ["a", "b"], h, (frames_out(name), 17, 3))  # noqa: E731
-    flipped_source = lambda h: (lambda k, s=source(h): lifter.flip(s(k)))  # noqa: E731
+    flipped_source = lambda h: lambda k, s=source(h): lifter.flip(s(k))  # noqa: E731
     flipped = Batch(**{**vars(batch), "keypoints_2d": lifter.flip(batch.keypoints_2d)})
     with torch.no_grad():
         straight = lifter.sample(batch, 2, 2, source)
