@@ -50,7 +50,7 @@ def model_flags(label: str) -> list[str]:
         if switches[destination] == bool(equals):
             raise UserError(f"--models {label}: --{key} takes {'no' if equals else 'a'} value")
         names = next(f.names for f in FLAGS if f.destination == destination)
-        flags += [next((n for n in names if n.startswith("--")), names[0]), *([value] if equals else [])]
+        flags += [f"--{key}" if f"--{key}" in names else names[-1], *([value] if equals else [])]
     return flags
 
 

@@ -179,6 +179,25 @@ def test_as_published_sets_all_three(tmp_path):
     assert recipe.squared and recipe.neutral == 0
 
 
+def test_a_budget_of_steps_ends_in_the_middle_of_an_epoch():
+    runner = trainer(max_steps=7)
+    whole = len(runner._order(1).split(12))
+    while not runner.spent():
+        runner.run_epoch(lambda: None)
+    assert runner.steps_done == 7 == sum(row["steps"] for row in runner.history)
+    assert len(runner.history) == -(-7 // whole)
+    resumed = trainer(max_steps=9)
+    resumed.restore(runner.state())
+    resumed.run_epoch(lambda: None)
+    assert resumed.steps_done == 9
+
+
+def test_a_budget_of_seconds_ends_after_the_step_that_uses_it_up():
+    runner = trainer(max_seconds=1e-6)
+    runner.run_epoch(lambda: None)
+    assert runner.steps_done == 1 and runner.spent() and runner.history[0]["seconds"] > 0
+
+
 if __name__ == "__main__":
     runner = trainer()
     GOLDEN.write_text(json.dumps([runner.run_epoch(lambda: None)["train_mm"] for _ in range(4)]) + "\n")
