@@ -49,7 +49,7 @@ DISTANCES = (4.4, 6.5, 4.8, 6.0)  # metres from the person's mean place; Human3.
 
 SMALL = (
     "-f 27 -cs 64 -dep 3 -b 432 -lr 1e-3 -lrd 0.9 --nolog -num_proposals 3 --select last --refiner-channels 64 "
-    "--refiner-depth 2 --source-epochs 12 --source-batch-size 432 --source-learning-rate 1e-3 --source-lr-decay 0.85"
+    "--refiner-depth 2 --source-epochs 4 --source-batch-size 432 --source-learning-rate 1e-3 --source-lr-decay 0.85"
 )
 
 
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("checkpoint/adaptation_cmu"))
     parser.add_argument("-k", "--keypoints", default="cpn_ft_h36m_dbb")
-    parser.add_argument("-e", "--epochs", type=int, default=3, help="of adaptation; the source trains 12")
+    parser.add_argument("-e", "--epochs", type=int, default=3, help="of adaptation; the source trains 4")
     parser.add_argument("--variants", default="none,ema", help="teachers to adapt with, comma list")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gpu", default="-1")

@@ -25,8 +25,6 @@ from common.skeleton import SKELETONS
 from common.viz.figure import grid_figure
 
 SOURCE_ACTIONS = ("Walking", "Directions", "Greeting", "Phoning", "Waiting")  # one take of each
-    kind + take for kind in ("Walking", "Directions", "Greeting", "Phoning", "Waiting") for take in TAKES
-)
 
 
 def demo(options: Namespace, place: Place) -> dict:

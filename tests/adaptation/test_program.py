@@ -12,8 +12,8 @@ from common.datasets.synthetic import write_h36m
 from common.datasets.synthetic_3dhp import write_threedhp
 from common.engine import checkpoint
 
-TINY = ["-f", "9", "-cs", "16", "-dep", "1", "-gpu", "-1", "--nolog", "--source-epochs", "1", "-e", "1", "-b", "720",
-        "--refiner-channels", "16", "--refiner-depth", "1", "--source-batch-size", "4500", "--debug"]  # fmt: skip
+TINY = ["-f", "9", "-cs", "16", "-dep", "1", "-gpu", "-1", "--nolog", "--source-epochs", "1", "-e", "1", "-b", "90",
+        "--refiner-channels", "16", "--refiner-depth", "1", "--source-batch-size", "900", "--debug"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
