@@ -80,9 +80,13 @@ DEMO: dict[str, object] = {
 }
 
 # Flags of the common table that mean nothing here; a typed one is refused rather than passed over.
-REFUSED = ("render", "compile", "by_subject", "export_training_curves", "config", "patience", "max_time", "repeat_n")
+REFUSED = ("render", "compile", "by_subject", "export_training_curves", "patience", "max_time", "repeat_n")
 # What --as-published stands for.
 PUBLISHED = {"protocol": "published", "variant": "published", "select": "test", "root": "gt", "target_split": "test"}
+
+
+def no_settings_file(path: str) -> dict:
+    raise UserError(f"--config {path}: this program has no settings files; type the flags")
 
 
 def check(options: Namespace) -> None:

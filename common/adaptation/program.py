@@ -13,7 +13,7 @@ from common.adaptation import results
 from common.adaptation.adapt import Adapter, Recipe, mean_reprojection
 from common.adaptation.data import in_layout, load_source, load_target, unlabelled
 from common.adaptation.lifter import contents, count_adapted, load_adapted, make_adapted, read
-from common.adaptation.options import DEMO, FLAGS, PRESETS, check, settings_of
+from common.adaptation.options import DEMO, FLAGS, PRESETS, check, no_settings_file, settings_of
 from common.adaptation.score import score_lifter
 from common.adaptation.source import check_source, find_source
 from common.cli import guarded
@@ -39,7 +39,7 @@ def main(preset: str, description: str | None = None, argv: Sequence[str] | None
 
 def _main(preset: str, description: str | None, argv: list[str]) -> int:
     defaults = PRESETS[preset] | (DEMO if "--demo" in argv else {})
-    options = parse(argv, description, defaults, None, FLAGS)
+    options = parse(argv, description, defaults, no_settings_file, FLAGS)
     options.program = preset
     check(options)
     if devices.under_launcher():

@@ -49,6 +49,7 @@ def evaluate_file(options: Namespace, place: Place, path: Path, scored: list[Cli
         check_source(content, options, say)
     if card.get("source") != "published":
         check_card(card, options)
+    _follow_card(options, card.get("adaptation", {}))
     if scored is None:
         scored = load_target(options, say, scored_only=True)[1]
     skeleton = SKELETONS[card["skeleton"]]
@@ -87,6 +88,17 @@ def evaluate_file(options: Namespace, place: Place, path: Path, scored: list[Cli
     if exports and after:
         score_exports(folder, Path(options.annotations), labels, list(after["columns"]))
     return out
+
+
+def _follow_card(options: Namespace, facts: dict) -> None:
+    """Score the clips that the checkpoint was not adapted on, as its card says, unless a flag says otherwise."""
+    split = facts.get("target_split", options.target_split)
+    if split != options.target_split and "target_split" in options.typed:
+        say(f"Warning: the checkpoint was adapted with --target-split {split}, not {options.target_split}.")
+    elif split != options.target_split:
+        options.target_split = split
+    if facts.get("target", options.target) != options.target:
+        say(f"Warning: the checkpoint was adapted to {facts['target']}, not to {options.target}.")
 
 
 def _write(options: Namespace, out: dict) -> None:

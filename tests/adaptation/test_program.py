@@ -99,6 +99,32 @@ def test_as_published_says_what_it_reads(data, tmp_path, capsys):
     assert out["card"]["adaptation"]["protocol"] == "published"
 
 
+def test_evaluation_scores_the_clips_that_the_card_says(data, tmp_path, capsys):
+    """A lifter adapted on all takes is scored on all; one that a typed flag scores otherwise is told about."""
+    assert call("h36m_transfer", data, tmp_path, "-ste", "S5", "--target-split", "test") == 0
+    assert report(tmp_path)["target"]["clips"] == 80
+    assert call("h36m_transfer", data, tmp_path, "-ste", "S5", "--evaluate", "last.bin") == 0
+    assert report(tmp_path)["target"] | {"split": "test", "clips": 80} == report(tmp_path)["target"]
+    capsys.readouterr()
+    assert call("h36m_transfer", data, tmp_path, "-ste", "S5", "--evaluate", "last.bin", "--target-split", "train") == 0
+    assert "adapted with --target-split test" in capsys.readouterr().err
+
+
+def test_a_published_file_is_scored_in_its_own_joint_order(data, tmp_path, vectors):
+    """The published layout, with its refiner, before and after; its denoiser takes 3DHP's joints."""
+    v = vectors("posynda_parity.npz")
+    state = {"module." + k.removeprefix("sd/"): x for k, x in v.items() if k.startswith("sd/pose_estimator.")}
+    weight = {k.removeprefix("sd/weight."): x for k, x in v.items() if k.startswith("sd/weight.")}
+    torch.save({"epoch": 3, "model_pos": state, "model_weight": weight}, tmp_path / "old.bin")
+    arguments = ["--data-root", str(data), "--annotations", str(data / "3dhp_test"), "-c", str(tmp_path), "-gpu", "-1"]
+    assert program.main("h36m_3dhp_transfer", argv=[*arguments, "--evaluate", "old.bin"]) == 0
+    out = report(tmp_path)
+    assert out["card"]["skeleton"] == "mpi_inf_3dhp_17"
+    scores = json.loads((tmp_path / "3dhp_scores_annot3.json").read_text(encoding="utf-8"))
+    theirs = scores["modes"]["P_Agg"]["t1"]["mean_over_sequences"]["mpjpe"]
+    assert out["after"]["columns"]["P_Agg"]["action_wise"]["mpjpe"] == pytest.approx(theirs, abs=0.01)
+
+
 def test_source_with_the_targets_labels_is_refused(data, tmp_path, capsys):
     assert call("h36m_transfer", data, tmp_path, "-ste", "S5", "--no-eval") == 0
     path = tmp_path / "model_h36m_S1" / "h36m_best_epoch.bin"
@@ -117,6 +143,7 @@ def test_source_with_the_targets_labels_is_refused(data, tmp_path, capsys):
         (["-str", "S1,S5", "-ste", "S5"], "S5: in the source and in the target"),
         (["--model", "grap2eq"], "made for mixste"),
         (["--render"], "main.py has it"),
+        (["--config", "x.json"], "no settings files"),
         (["-d", "3dhp"], "--target names"),
         (["--evaluate", "best_epoch.bin"], "no such checkpoint"),
         (["--evaluate", "a", "--source-only"], "--source-only"),
@@ -180,6 +207,15 @@ def _options(data, folder, *flags):
     )
     check(options)
     return options
+
+
+def test_flags_that_are_refused_or_set_exist():
+    from common.adaptation.options import DEMO, FLAGS, PRESETS, PUBLISHED, REFUSED
+    from common.options import parse
+
+    known = vars(parse([], None, {}, None, FLAGS))
+    for name in (*REFUSED, *PUBLISHED, *DEMO, *PRESETS["h36m_transfer"]):
+        assert name in known, name
 
 
 def test_scripts_are_thin_and_quote_their_commands():
