@@ -25,12 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.adaptation import program, results  # noqa: E402
 from common.adaptation.data import load_target, split_takes  # noqa: E402
+from common.adaptation.lifter import load_source_only, read  # noqa: E402
 from common.adaptation.options import FLAGS, PRESETS, check  # noqa: E402
 from common.adaptation.score import MEASURES, score_lifter  # noqa: E402
 from common.adaptation.source import find_source  # noqa: E402
 from common.camera import Camera, pixels_to_screen, screen_intrinsics  # noqa: E402
 from common.cli import guarded  # noqa: E402
-from common.datasets import DATASETS, DataSet, _h36m  # noqa: E402
+from common.datasets import DATASETS, DataSet  # noqa: E402
 from common.datasets.clips import Clip  # noqa: E402
 from common.datasets.synthetic import detect  # noqa: E402
 from common.datasets.windows import Windows  # noqa: E402
@@ -82,7 +83,7 @@ def quaternion(turn: np.ndarray) -> tuple[float, ...]:
 
 def other_cameras(options: Namespace, role: str) -> list[Clip]:
     """The test subjects' takes, each once per camera of ours. `-k gt` gives exact 2D, any other name our detector's."""
-    takes = {(clip.subject, clip.action): clip for clip in _h36m(options, "test")}
+    takes = {(clip.subject, clip.action): clip for clip in DATASETS["h36m"].load(options, "test")}
     clips = []
     for clip in takes.values():
         world = clip.camera.camera_to_world(torch.from_numpy(clip.positions_3d.astype(np.float64)))
@@ -144,7 +145,9 @@ def train_on_target(options: Namespace, place: devices.Place) -> Path:
     """A lifter of the same size, with as many optimiser steps as the source's, on the takes that adaptation sees."""
     own = Namespace(**vars(options))
     own.checkpoint, own.dataset = str(Path(options.checkpoint) / "on_target"), NAME + "_takes"
-    frames = [sum(map(len, clips)) for clips in (_h36m(options, "train"), target_takes(options, "train"))]
+    frames = [
+        sum(map(len, clips)) for clips in (DATASETS["h36m"].load(options, "train"), target_takes(options, "train"))
+    ]
     longer = frames[0] / frames[1]
     own.epochs, own.lr_decay = round(options.source_epochs * longer), options.source_lr_decay ** (1 / longer)
     own.batch_size, own.learning_rate = options.source_batch_size, options.source_learning_rate
@@ -154,8 +157,6 @@ def train_on_target(options: Namespace, place: devices.Place) -> Path:
 
 
 def score_trained(path: Path, options: Namespace, place: devices.Place) -> dict:
-    from common.adaptation.lifter import load_source_only, read
-
     content = read(path)
     clips = load_target(options, say, scored_only=True)[1]
     windows = Windows(clips, H36M_17, content["card"]["frames"], None, place.device)

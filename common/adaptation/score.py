@@ -14,7 +14,7 @@ from common.adaptation.data import joint_order
 from common.adaptation.lifter import RefinedLifter
 from common.datasets.windows import Batch, Windows
 from common.engine.devices import Place
-from common.engine.evaluate import Sampling, evaluate
+from common.engine.evaluate import Sampling, evaluate, sample
 from common.engine.report import heading, summarise
 from common.hypotheses import available
 from common.metrics import joint_errors
@@ -135,8 +135,6 @@ def actions_table(before: dict | None, after: dict | None, column: str = "P_Agg"
 
 def poses_of(lifter: RefinedLifter, windows: Windows, sampling: Sampling, place: Place, rows: list[int]) -> np.ndarray:
     """P_Agg of the centre frame of some windows, (len(rows), J, 3), metres: for pictures."""
-    from common.engine.evaluate import sample
-
     batch = windows.batch(torch.tensor(rows))
     poses = sample(lifter, windows, batch, sampling, place, sampling.hypotheses)[:, -1].mean(1)  # (B, F, J, 3)
     return poses[:, windows.output // 2].cpu().numpy()
