@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.files import whole_file
 from common.lifter import Diffusion, DiffusionLifter
 
 TOLERANCE = 1e-4  # of onnxruntime's answer against PyTorch's, metres
@@ -96,15 +97,11 @@ def export_onnx(
     model = program.model_proto
     entry = model.metadata_props.add()
     entry.key, entry.value = "lifter", json.dumps(metadata or {})
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with whole_file(path) as temporary:
         onnx.save(model, str(temporary))
         difference = _compare(step, temporary, frames, noisy_frames or frames, joints)
         if not difference <= TOLERANCE:
             raise RuntimeError(f"onnxruntime's answer differs from PyTorch's by {difference:.2g} m")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference
 
 
@@ -161,15 +158,9 @@ def write_safetensors(path: Path | str, weights: dict[str, Tensor], card: dict) 
 
     from common.engine.checkpoint import file_hash
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with whole_file(path) as temporary:
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
         save_file(plain, str(temporary), metadata={"card": json.dumps(card_of(card))})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     beside = path.with_suffix(".json")
     content = card_of(card) | {"weights": path.name, "hash": file_hash(path)}
     beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -25,7 +25,8 @@ class Flag:
 
     @property
     def destination(self) -> str:
-        return self.dest or next(n for n in self.names if n.startswith("--")).lstrip("-").replace("-", "_")
+        long = next((n for n in self.names if n.startswith("--")), self.names[0])
+        return self.dest or long.lstrip("-").replace("-", "_")
 
 
 def yes_no(text: str) -> bool:
@@ -218,22 +219,31 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-def _table(extra: Sequence[Flag]) -> list[Flag]:
+def _table(extra: Sequence[Flag], base: Sequence[Flag] = FLAGS) -> list[Flag]:
     """The flags with a program's own, which replace those of the same name."""
     names = {name for flag in extra for name in flag.names}
-    return [*(flag for flag in FLAGS if not names.intersection(flag.names)), *extra]
+    return [*(flag for flag in base if not names.intersection(flag.names)), *extra]
 
 
 def make_parser(
-    description: str | None, defaults: Mapping[str, object], typed_only: bool = False, extra: Sequence[Flag] = ()
+    description: str | None,
+    defaults: Mapping[str, object],
+    typed_only: bool = False,
+    extra: Sequence[Flag] = (),
+    base: Sequence[Flag] = FLAGS,
 ) -> _Parser:
-    """The parser of a program; `defaults` override the table's. `typed_only` leaves out what is not typed."""
+    """The parser of a program; `defaults` override the table's. `typed_only` leaves out what is not typed.
+
+    A flag whose name has no dash is an argument without a name.
+    """
     parser = _Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     groups = {}
-    for flag in _table(extra):
+    for flag in _table(extra, base):
         group = groups.setdefault(flag.group, parser.add_argument_group(flag.group))
         default = argparse.SUPPRESS if typed_only else defaults.get(flag.destination, flag.default)
-        if flag.type is None:
+        if not flag.names[0].startswith("-"):
+            group.add_argument(flag.destination, help=flag.help, type=flag.type, nargs="?", default=default)
+        elif flag.type is None:
             group.add_argument(*flag.names, dest=flag.destination, help=flag.help, action="store_true", default=default)
         else:
             shown = "" if default in (None, "", argparse.SUPPRESS) else f" (default: {default})"
@@ -247,7 +257,7 @@ def make_parser(
                 default=default,
                 metavar=None if flag.choices else flag.type.__name__.upper(),
             )
-    known = {name for flag in _table(extra) for name in flag.names}
+    known = {name for flag in _table(extra, base) for name in flag.names}
     for name, (takes_value, _) in ACCEPTED.items():
         if name in known:
             continue
@@ -264,20 +274,21 @@ def parse(
     defaults: Mapping[str, object],
     config=None,
     extra: Sequence[Flag] = (),
+    base: Sequence[Flag] = FLAGS,
 ) -> argparse.Namespace:
     """Flags of a command line as a namespace; `typed` holds what was typed, `given` that and the
     settings file's values, `notices` what to say about them.
 
     config(path) reads a settings file into flag values, which stand between the preset and what is typed. extra: a
-    program's own flags, which replace those of the table that share a name.
+    program's own flags, which replace those of the table that share a name; base: the part of the table that it takes.
     """
-    typed = vars(make_parser(description, {}, typed_only=True, extra=extra).parse_args(argv))
+    typed = vars(make_parser(description, {}, typed_only=True, extra=extra, base=base).parse_args(argv))
     notices = typed.pop("notices", [])
     settings = config(typed["config"]) if typed.get("config") else {}
-    known = {flag.destination for flag in _table(extra)}
+    known = {flag.destination for flag in _table(extra, base)}
     for name in {**defaults, **settings}:
         if name not in known:
             raise UserError(f"unknown setting {name}")
-    options = make_parser(description, {**defaults, **settings}, extra=extra).parse_args(argv)
+    options = make_parser(description, {**defaults, **settings}, extra=extra, base=base).parse_args(argv)
     options.typed, options.given, options.notices = typed, {**settings, **typed}, notices
     return options

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import UserError
+from common.files import whole_file
 
 ENDINGS = (".mp4", ".gif")
 
@@ -138,24 +138,6 @@ def check_ending(path: Path | str) -> Path:
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"cannot write {path}: a video's name ends in {' or '.join(ENDINGS)}")
     return path
-
-
-@contextlib.contextmanager
-def whole_file(path: Path | str) -> Iterator[Path]:
-    """Give a temporary name beside `path`; rename to `path` on success, remove on failure. Makes the folder."""
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except PermissionError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, total: int | None = None) -> Path:

@@ -35,6 +35,7 @@ from common.datasets.threedhp_layout import (  # noqa: E402
     archive_name,
 )
 from common.errors import UserError  # noqa: E402
+from common.files import whole_file  # noqa: E402
 from common.skeleton import MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28  # noqa: E402
 
 ALL_JOINTS = 28
@@ -200,11 +201,8 @@ def convert_test(root: Path, out: Path, any_length: bool = False) -> list[Path]:
 
 def _write(path: Path, **members) -> Path:
     """Write the archive whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as stream:
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **members)
-    part.replace(path)
     return path
 
 

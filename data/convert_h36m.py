@@ -31,6 +31,7 @@ from common.camera import Camera  # noqa: E402
 from common.datasets.h36m import FPS  # noqa: E402
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras  # noqa: E402
 from common.errors import UserError  # noqa: E402
+from common.files import whole_file  # noqa: E402
 from common.skeleton import H36M_17, H36M_17_OF_32  # noqa: E402
 
 RECORDED_JOINTS = 32
@@ -206,11 +207,8 @@ def convert(root: Path, out: Path, any_rate: bool = False, say=print) -> None:
 
 def _write(path: Path, **members) -> None:
     """A whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as stream:
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **members)
-    part.replace(path)
 
 
 def main(argv: list[str] | None = None) -> int:

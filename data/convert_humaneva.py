@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.datasets.checks import check_metres, check_pixels  # noqa: E402
 from common.datasets.humaneva_cameras import HUMANEVA_PEOPLE, humaneva_cameras  # noqa: E402
 from common.errors import UserError  # noqa: E402
+from common.files import whole_file  # noqa: E402
 from common.skeleton import HUMANEVA_15  # noqa: E402
 
 JOINTS = len(HUMANEVA_15)
@@ -218,11 +219,8 @@ def _check(positions: dict[str, dict], say) -> None:
 
 def _write(path: Path, **members) -> None:
     """A whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as stream:
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **members)
-    part.replace(path)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.files import whole_file
 from common.lifter import DiffusionLifter
 from common.models import REGISTRY, build
 from common.safe_load import load_torch
@@ -34,17 +34,9 @@ _ALIASES = {"best_epoch.bin": "best_epoch_1_1.bin", "best_epoch_1_1.bin": "best_
 
 
 def save(path: Path, content: dict) -> None:
-    """Write a checkpoint under a temporary name, then move it into place: a kill leaves the old file or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a checkpoint, whole or not at all."""
+    with whole_file(path) as temporary:
+        torch.save(content, temporary)
 
 
 def find(folder: Path, name: str) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 
 from common.datasets.clips import Clip
 from common.engine.evaluate import Errors
+from common.files import whole_file
 from common.hypotheses import AGGREGATIONS
 
 TITLES = {"protocol_1": "Protocol #1 Error (MPJPE)", "protocol_2": "Protocol #2 Error (P-MPJPE)"}
@@ -112,6 +113,5 @@ def published_log(results: list[dict], columns: list[str]) -> str:
 
 def write(path: Path, report: dict) -> None:
     """Write the report whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

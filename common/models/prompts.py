@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.files import whole_file
 from common.models.clip import TextTower, load_tower, random_tower
 from common.models.prompt_layouts import (
     CTX_SEED,
@@ -42,10 +43,8 @@ def write_prompts(path: Path, layout: Layout, actions: Sequence[str], tower: Tex
     card = {"layout": layout.name, "actions": list(actions) if layout.has_verb else [], "ctx_seed": CTX_SEED}
     card["random"] = tower.random
     tensors = {"features": features.contiguous(), "positions": e_positions(layout, ids)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata={"prompts": json.dumps(card)})
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata={"prompts": json.dumps(card)})
 
 
 def read_prompts(path: Path, layout: Layout) -> tuple[list[str], Tensor, Tensor]:

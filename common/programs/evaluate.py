@@ -204,6 +204,7 @@ def _write(options: Namespace, out: dict, columns: list[str]) -> None:
         say(f"note: {note}")
     say(
         f"{cost['parameters']:,} parameters, {cost['flop_per_window'] / 1e9:.4g} GFLOP a window, "
-        f"{cost['seconds']:.0f} s, seed {out['seed']}, checkpoint {out['checkpoint']['sha256']}, 2D {out['keypoints']}; "
+        f"{cost['seconds']:.0f} s, seed {out['seed']}, 2D {out['keypoints']}, "
+        f"checkpoint {out['checkpoint']['sha256']}; "
         f"written: {folder / 'report.json'}, {folder / name}"
     )

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.io
 
 from common.errors import UserError
+from common.files import whole_file
 from common.skeleton import MPI_INF_3DHP_17
 
 SKELETON = MPI_INF_3DHP_17
@@ -38,13 +39,9 @@ def write_predictions(folder: Path, mode: str, sequences: dict[str, np.ndarray])
         if np.any(poses[:, SKELETON.root] != 0):
             raise ValueError(f"{name}: the pelvis is not zero")
         out[name] = poses
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     path = prediction_path(folder, mode)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as stream:
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
         scipy.io.savemat(stream, out)
-    part.replace(path)
     return path
 
 

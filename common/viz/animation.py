@@ -106,6 +106,56 @@ def animate(
     return write_video(path, frames, play_fps or fps / downsample, total)
 
 
+def animate_models(
+    path: Path | str,
+    keypoints_2d: np.ndarray,
+    models: list[tuple[str, Skeleton, np.ndarray, np.ndarray | None]],
+    video: Path | str | None = None,
+    fps: float = 50.0,
+    size: float = 4.0,
+    caption: str = "",
+    first: int = 0,
+    roots: np.ndarray | None = None,
+    turn: float = 0.0,
+) -> Path:
+    """Video frame with its 2D keypoints (black without a video) | one panel a model, its name above. No truth.
+
+    models: (name, skeleton, prediction (T, J, 3), hypotheses (H, T, J, 3) or None); all see the same scale. first:
+    the video's frame that belongs to the first pose. keypoints_2d, roots and the rest as in `animate`.
+    """
+    check_ending(path)
+    total, view, shape, box, span = len(keypoints_2d), view_from(None, ELEVATION, turn), 1.0, None, 1.0
+    if video is not None:
+        about = video_info(video)
+        shape, box = about.height / about.width, (-1.0, 1.0, -about.height / about.width, about.height / about.width)
+        span = float(np.median(np.ptp(keypoints_2d, axis=1).max(-1))) / (2 * shape)
+    wide = size / float(np.clip(shape, 0.5, 2.0))
+    most = max(0 if hypotheses is None else len(hypotheses) for *_, hypotheses in models)
+    names = ["Input", *(name for name, *_ in models)]
+    page, axes, titles = _row([wide] + [size] * len(models), names, size, path, caption, most)
+    pixels = None if video is None else (round(wide * page.figure.dpi), round(wide * shape * page.figure.dpi))
+    flat = ImagePanel(
+        axes[0], models[0][1], "input", box or box_around(keypoints_2d, 1.0), dark=True, pixels=pixels, span=span
+    )
+    floors = [floor_heights(view, prediction, smooth=round(fps / 5)) for _, _, prediction, _ in models]
+    each = [limits_of(view, m[2], floor) for m, floor in zip(models, floors, strict=True)]
+    widest = Limits(*(pick(astuple(n)[i] for n in each) for i, pick in enumerate((max, min, max, max))))
+    built = [
+        PosePanel(axes[n + 1], skeleton, view, widest, f"model{n}", 0 if hypotheses is None else len(hypotheses))
+        for n, (_, skeleton, _, hypotheses) in enumerate(models)
+    ]
+    images = read_frames(video, first, total, fps=fps) if video is not None else iter(())
+
+    def update(t: int) -> None:
+        flat.show(keypoints_2d[t], next(images, None))
+        titles[0].set_text(f"frame {first + t}")
+        for panel, (_, _, prediction, hypotheses), floor in zip(built, models, floors, strict=True):
+            several = None if hypotheses is None else hypotheses[:, t]
+            panel.show(prediction[t], several, floor=floor[t], position=None if roots is None else roots[t])
+
+    return write_video(path, _drawn(page, [flat, *built], titles, update, total), fps, total)
+
+
 def animate_forward(
     path: Path | str,
     skeleton: Skeleton,

@@ -67,8 +67,8 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "last.bin"
     checkpoint.save(path, {"value": 1})
 
-    def broken(content, stream):
-        stream.write(b"half")
+    def broken(content, target):
+        Path(target).write_bytes(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", broken)
