@@ -1,7 +1,6 @@
 """The benchmark runs, compares neighbours in time, and reports what it measured."""
 
 import json
-import time
 
 import pytest
 import torch
@@ -13,18 +12,31 @@ from common.errors import UserError
 CPU = torch.device("cpu")
 
 
-def test_variants_run_in_turn_and_medians_are_taken():
-    order = []
+def test_variants_run_in_turn_and_medians_are_taken(monkeypatch):
+    now, order = [0.0], []
 
-    def work(name: str, seconds: float):
-        return lambda: (order.append(name), time.sleep(seconds))
+    def clock() -> float:
+        now[0] += 1e-6  # so that the probe takes time too
+        return now[0]
 
-    variants = [timing.Variant("plain fp32", work("a", 0.06)), timing.Variant("fp32", work("b", 0.022))]
-    timings = timing.interleaved(variants, CPU, rounds=3)
-    assert [len(t.seconds) for t in timings.values()] == [3, 3]
-    assert "".join(order).endswith("abbabbabb")  # three rounds; two calls of the short one
-    assert 1.5 < timings["fp32"].ratio(timings["plain fp32"]) < 4
-    assert timings["fp32"].calls == 2 and timings["plain fp32"].calls == 1
+    def work(name: str, seconds: list[float]):
+        def call():
+            order.append(name)
+            now[0] += seconds.pop(0) if len(seconds) > 1 else seconds[0]
+
+        return call
+
+    monkeypatch.setitem(timing.CLOCKS, "fake", clock)
+    variants = [
+        timing.Variant("plain fp32", work("a", [9.0, 9.0, 0.06, 0.06, 0.30, 0.06])),  # one round is disturbed
+        timing.Variant("fp32", work("b", [9.0, 9.0, 0.02, 0.02])),
+    ]
+    timings = timing.interleaved(variants, CPU, rounds=3, clock="fake")
+    assert "".join(order) == "aaabbb" + "abb" * 3  # the short one is called twice, to fill SHORTEST
+    assert timings["plain fp32"].seconds == pytest.approx([0.06, 0.30, 0.06], abs=1e-4)
+    assert timings["plain fp32"].median == pytest.approx(0.06, abs=1e-4)
+    assert timings["fp32"].ratio(timings["plain fp32"]) == pytest.approx(3, abs=1e-2)
+    assert timings["fp32"].warm_up == pytest.approx(18, abs=1e-3)
 
 
 def test_the_share_is_of_the_rate_around_the_call():
@@ -67,6 +79,7 @@ def test_a_slow_plain_variant_is_called_no_baseline(share, words):
         (["--modes", "fp8"], "--modes fp8: unknown"),
         (["--modes", "TF32", "--device", "cpu"], "only CUDA"),
         (["--rounds", "0"], "must be 1 or more"),
+        (["--clock", "cpu", "--threads", "2", "--device", "cpu"], "one thread"),
     ],
 )
 def test_what_cannot_be_measured_is_told_in_one_line(arguments, words, capsys):
