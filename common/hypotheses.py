@@ -16,7 +16,7 @@ from torch import Tensor
 from common.camera import fit_root, project, undistort
 from common.metrics import joint_errors, mpjpe
 
-# Chosen on held-out clips of the training subjects (docs/protocol.md says how); errors are in screen units.
+# Chosen on held-out training clips (benchmarks/temperature.py, docs/protocol.md); errors are in screen units.
 R_AGG_TEMPERATURE = 0.01
 
 

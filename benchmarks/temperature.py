@@ -1,0 +1,58 @@
+"""Choose R_Agg's temperature on held-out training clips: `python -m benchmarks.temperature -c DIR --evaluate FILE`.
+
+Takes the main program's data flags. The clips are the takes that `--select held` kept out of training, so neither the
+training nor the test set has a say. Prints the error in mm for each temperature, beside P_Agg and J_Agg_fit.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from common.cli import check, guarded
+from common.datasets import dataset, hold_out, load_clips
+from common.datasets.windows import Windows
+from common.engine import checkpoint, devices
+from common.engine.evaluate import evaluate, evidence_of
+from common.engine.log import say
+from common.hypotheses import AGGREGATIONS
+from common.metrics import mpjpe
+from common.options import parse
+from common.presets import PRESETS
+from common.programs.evaluate import sampling_of
+from common.programs.lifters import open_lifter
+
+TEMPERATURES = (0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parse(sys.argv[1:] if argv is None else argv, __doc__, PRESETS["h36m"])
+    check(options)
+    place = devices.join(options.gpu, say)
+    path = checkpoint.find(Path(options.checkpoint), options.evaluate)
+    lifter, card = open_lifter(path, options, place, say)
+    held = hold_out(load_clips(options, "train", say))[1]
+    windows = Windows(held, dataset(options).skeleton, card["frames"], None, place.device)
+    names = [*(f"R_Agg {t}" for t in TEMPERATURES), "P_Agg", "J_Agg_fit"]
+    sums = torch.zeros(len(names), dtype=torch.float64)
+
+    def observe(batch, poses):
+        evidence, truth = evidence_of(batch), batch.positions_3d
+        hypotheses = poses["hypotheses"][:, -1:]
+        found = [AGGREGATIONS["R_Agg"](hypotheses, replace(evidence, temperature=t))[:, 0] for t in TEMPERATURES]
+        found += [poses["P_Agg"][:, -1], poses["J_Agg_fit"][:, -1]]
+        errors = torch.stack([(mpjpe(p, truth) * batch.mask).sum() for p in found])
+        sums.add_(errors.cpu().double())
+
+    errors = evaluate(lifter, windows, sampling_of(options), place, observe)
+    for name, total in zip(names, sums.tolist(), strict=True):
+        print(f"{name:14} {1000 * total / errors.frames.sum():8.2f} mm")
+    print(f"{len(held)} held-out clips, {int(errors.frames.sum())} frames, H={options.hypotheses}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(guarded(main))
