@@ -37,6 +37,7 @@ from common.skeleton import H36M_17, H36M_17_OF_32
 TRAINING, HELD_OUT = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 FPS, FRAMES = 50.0, 27
 NAME = "open_mixste_27f.bin"
+STEPS = 150  # an epoch, at most
 PIECE = 250  # frames, at most, that one camera sees
 TALL = 400.0  # pixels that `detect` takes a person to be tall: its noise is scaled to the person in the image
 
@@ -129,17 +130,20 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with data_3d_h36m.npz")
     parser.add_argument("-o", "--output", type=Path, default=Path("checkpoint/open"))
     parser.add_argument("--minutes", type=float, default=30.0, help="time for training steps")
-    parser.add_argument("--views", type=int, default=2, help="random cameras a take and epoch")
-    parser.add_argument("--batch", type=int, default=32, help="windows a step")
-    parser.add_argument("-lr", type=float, default=1.5e-3, help="learning rate at the start; falls with the time used")
+    parser.add_argument("--views", type=int, default=1, help="random cameras a take and epoch")
+    parser.add_argument("--batch", type=int, default=8, help="windows a step")
+    parser.add_argument("-lr", type=float, default=1e-3, help="learning rate at the start; falls with the time used")
     parser.add_argument("-cs", "--channels", type=int, default=64)
     parser.add_argument("-dep", "--depth", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--amp", action="store_true", help="train in bf16")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--data-name", default="CMU motion capture", help="named in the card and in every output")
     args = parser.parse_args()
     place = Place(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     takes, held = load_takes(args.data, TRAINING), load_takes(args.data, HELD_OUT)
-    sizes = {"frames": FRAMES, "joints": 17, "channels": args.channels, "depth": args.depth, "drop_path": 0.0}
+    sizes = {"frames": FRAMES, "joints": 17, "channels": args.channels, "depth": args.depth}
+    sizes |= {"heads": args.heads, "drop_path": 0.0}
     card = {
         "model": "mixste",
         "sizes": sizes,
@@ -163,8 +167,9 @@ def main() -> None:
     }
     torch.manual_seed(args.seed)
     lifter = checkpoint.make_lifter(card).to(place.device)
-    choose_attention(lifter, place.device, FRAMES, 17)
-    recipe = Recipe(10**6, args.batch, args.lr, 1.0, weight_decay=0.05, seed=args.seed)
+    choose_attention(lifter, place.device, FRAMES, 17, args.amp)
+    recipe = Recipe(10**6, args.batch, args.lr, 1.0, weight_decay=0.05, seed=args.seed, amp=args.amp, steps=STEPS)
+    recipe = replace(recipe, max_seconds=60 * args.minutes)
     trainer = Trainer(lifter, Windows(views(takes, 1, args.views), H36M_17, FRAMES, None, place.device), recipe, place)
     judged = views(held, 0, 1)[::3]  # for the progress line only: no choice is made by it
     start = time.time()
@@ -207,7 +212,7 @@ def finish(args, card: dict, lifter, held: list, place: Place, trainer: Trainer)
         tests["Human3.6M's cameras"] = load_h36m(args.data, "cpn_ft_h36m_dbb", ",".join(HELD_OUT))
     card["errors_mm"] = {n: figures(card, score(lifter, clips, place, 5, 5), clips) for n, clips in tests.items()}
     card["recipe"] = {
-        k: v for k, v in asdict(trainer.recipe).items() if k in ("windows", "learning_rate", "weight_decay")
+        k: v for k, v in asdict(trainer.recipe).items() if k in ("windows", "learning_rate", "weight_decay", "amp")
     }
     card["recipe"] |= {"views": args.views, "steps": trainer.steps_done, "minutes": round(trainer.seconds / 60, 1)}
     save(args.output / NAME, card, lifter)

@@ -86,6 +86,7 @@ def run(options: Namespace, place: devices.Place) -> dict | None:
     """Do what the flags ask for. Returns the report of an evaluation."""
     from common.programs.demo import demo
     from common.programs.evaluate import evaluate_checkpoint
+    from common.programs.page import view
     from common.programs.render import render
     from common.programs.train import train
 
@@ -94,6 +95,8 @@ def run(options: Namespace, place: devices.Place) -> dict | None:
     if not options.evaluate:
         return train(options, place)
     path = checkpoint.find(Path(options.checkpoint), options.evaluate)
+    if options.viewer and place.first:
+        view(options, place, path)
     if options.render:
         return render(options, place, path)
     return evaluate_checkpoint(options, place, path)

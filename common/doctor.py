@@ -51,6 +51,7 @@ H36M_WHERE = (
 )
 THREEDHP_WHERE = "accept the licence at https://vcai.mpi-inf.mpg.de/3dhp-dataset, then data/convert_3dhp.py"
 HUMANEVA_WHERE = "register at http://humaneva.is.tue.mpg.de, then data/convert_humaneva.py"
+STEREO_WHERE = "data/prepare_stereo.py makes it of calibrated cameras; docs/dual_diffusion.md"
 CUSTOM_WHERE = "your own; docs/custom_data.md"
 
 
@@ -110,7 +111,24 @@ def data_sets(root: Path) -> list[Finding]:
             found.append(_attempt(f"3dhp {split}", lambda split=split: _told_3dhp(*load_threedhp(root, split))))
         else:
             found.append(Finding(MISSING, f"3dhp {split}", f"no {' or '.join(names)}: {THREEDHP_WHERE}"))
-    return found + _custom(root)
+    return found + _two_views(root) + _custom(root)
+
+
+def _two_views(root: Path) -> list[Finding]:
+    """Label files of main_diffpose_2view_frame.py, in the folder or one below it."""
+    from common.binocular.data import load_split
+
+    def told(path: Path) -> str:
+        data = load_split(path)
+        per_view = data.projections.shape[1]
+        lost = f", {data.dropped} without both views left out" if data.dropped else ""
+        frames = f"{len(data)} frames x {per_view} views{lost}; {data.keypoints_3d.shape[1]} joints"
+        return f"two views ({data.kind}): subjects {', '.join(data.subjects)}; {frames}; world millimetres"
+
+    files = sorted({*root.glob("*stereo*labels*.npy"), *root.glob("*/*stereo*labels*.npy")})
+    if not files:
+        return [Finding(MISSING, "two views", f"no *stereo*labels*.npy: {STEREO_WHERE}")]
+    return [_attempt(str(path.relative_to(root)), lambda path=path: told(path)) for path in files]
 
 
 def _told_3dhp(clips, labels: str) -> str:
@@ -198,10 +216,26 @@ def check_file(path: Path) -> Finding:
 
 def _checkpoint(path: Path) -> str:
     from common.engine import checkpoint
+    from common.safe_load import load_torch
 
+    raw = load_torch(path)
+    ours = raw.get("card", {}) if isinstance(raw, dict) else {}
+    if isinstance(raw, list | tuple) or ours.get("model") == "dual_diffusion":
+        return _two_view_checkpoint(path)
     content = checkpoint.load(path)
     checkpoint.make_lifter(content["card"], content["weights"])  # the weights fit the network
     return _card(content["card"], content["weights"], checkpoint.file_hash(path))
+
+
+def _two_view_checkpoint(path: Path) -> str:
+    from common.binocular import checkpoint as two_view
+    from common.engine.checkpoint import file_hash
+
+    content = two_view.load(path)
+    count = sum(tensor.numel() for tensor in content["weights"].values())
+    card = content["card"]
+    source = "published" if card.get("source") == "published" else f"epoch {card.get('epoch')}"
+    return f"two-view network ({source}), {count / 1e6:.2f} M parameters; hash {file_hash(path)}"
 
 
 def _safetensors(path: Path) -> str:

@@ -155,6 +155,7 @@ FLAGS: tuple[Flag, ...] = (
     *in_group(
         "pictures",
         Flag(("--render",), "draw one clip's reconstruction as a video", False, None),
+        Flag(("--viewer",), "with --evaluate: also show one clip in a page to turn and play, viewer.html", False, None),
         Flag(("--viz-subject",), "subject to draw", ""),
         Flag(("--viz-action",), "action to draw, with its take", ""),
         Flag(("--viz-camera",), "number of the camera", 0, int),
@@ -242,7 +243,7 @@ def make_parser(
         group = groups.setdefault(flag.group, parser.add_argument_group(flag.group))
         default = argparse.SUPPRESS if typed_only else defaults.get(flag.destination, flag.default)
         if not flag.names[0].startswith("-"):
-            group.add_argument(flag.destination, help=flag.help, type=flag.type, nargs="?", default=default)
+            group.add_argument(flag.destination, help=flag.help, type=flag.type)
         elif flag.type is None:
             group.add_argument(*flag.names, dest=flag.destination, help=flag.help, action="store_true", default=default)
         else:

@@ -18,6 +18,7 @@ from common.engine.devices import Place
 from common.engine.log import say
 from common.programs.clips import lift_clip
 from common.programs.evaluate import sampling_of
+from common.programs.page import NAME, write_page
 from common.programs.train import BEST, train
 from common.viz.animation import animate
 from common.viz.figure import pose_figure
@@ -98,7 +99,8 @@ def _pictures(options: Namespace, place: Place, folder: Path) -> None:
         camera=clip.camera,
         caption=caption,
     )
-    say(f"written: {', '.join(str(p) for p in [*figures, video])}")
+    page = write_page(folder / NAME, lifter, card, clip, lifted)
+    say(f"written: {', '.join(str(p) for p in [*figures, video, page])}")
 
 
 def _tell(report: dict) -> None:

@@ -1,0 +1,107 @@
+"""What main_wild.py is given: a video, or a keypoint file with or without its video."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.skeleton import Skeleton
+from common.video import VideoInfo, read_frames, video_info
+from common.wild.detect import detect_people, load_detector
+from common.wild.keypoints import Detections, read_keypoints
+
+KEYPOINT_ENDINGS = (".json", ".npz", ".npy")
+LENS = 0.85  # focal length over the image's longer side where none is given: a phone's main camera when it films
+
+
+@dataclass(frozen=True)
+class Source:
+    """People in 2D, with the image size (width, height), the rate, and the video to show under them, if any."""
+
+    detections: Detections
+    size: tuple[int, int]
+    fps: float
+    video: Path | None
+
+
+def read_source(options: Namespace) -> Source:
+    """Read the keypoint file, or find people in the video. Raises UserError for what is missing or unreadable."""
+    path = Path(options.input)
+    if path.is_dir() or path.suffix.lower() in KEYPOINT_ENDINGS:
+        return _keypoint_file(path, options)
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    about = video_info(path)
+    fps = options.fps or about.fps
+    detector, layout = load_detector(options.detector_weights or None, options.detector_speed, _device(options))
+    images = read_frames(path, limit=options.limit, fps=fps)  # a steady rate, also where the video's varies
+    detections = detect_people(images, detector, layout, fps)
+    return Source(detections, detections.size or (about.width, about.height), fps, path)
+
+
+@dataclass(frozen=True)
+class Coming:
+    """People frame by frame (N, J, 3) as they come, for --stream; the rest as in `Source`."""
+
+    people: Iterator[np.ndarray]
+    layout: Skeleton
+    size: tuple[int, int]
+    fps: float
+    video: Path | None
+
+
+def open_stream(options: Namespace) -> Coming:
+    """A keypoint file's frames, or a video's as the detector gets to them."""
+    path = Path(options.input)
+    if path.is_dir() or path.suffix.lower() in KEYPOINT_ENDINGS:
+        source = read_source(options)
+        return Coming(iter(source.detections.frames), source.detections.layout, source.size, source.fps, source.video)
+    about = video_info(path)
+    detector, layout = load_detector(options.detector_weights or None, options.detector_speed, _device(options))
+    fps = options.fps or about.fps
+    images = read_frames(path, limit=options.limit, fps=fps)
+    people = (np.asarray(detector(image), np.float32).reshape(-1, len(layout), 3) for image in images)
+    return Coming(people, layout, (about.width, about.height), fps, path)
+
+
+def _keypoint_file(path: Path, options: Namespace) -> Source:
+    found = read_keypoints(path, options.layout or None, options.clip or None)
+    if options.limit:
+        found = replace(found, frames=found.frames[: options.limit], ids=found.ids[: options.limit])
+    video = Path(options.video) if options.video else None
+    about = video_info(video) if video else None
+    return Source(found, _size(found, about, options), _fps(found, about, options), video)
+
+
+def _size(found: Detections, about: VideoInfo | None, options: Namespace) -> tuple[int, int]:
+    if options.size:
+        return options.size
+    if about:
+        return about.width, about.height
+    if not found.size:
+        raise UserError(f"{options.input}: the image size is not in the file; say --size WIDTHxHEIGHT or --video FILE")
+    return found.size
+
+
+def _fps(found: Detections, about: VideoInfo | None, options: Namespace) -> float:
+    fps = options.fps or (about.fps if about else found.fps)
+    if not fps:
+        raise UserError(f"{options.input}: the frame rate is not in the file; say --fps NUMBER or --video FILE")
+    return float(fps)
+
+
+def first_images(source: Source, first: int, count: int) -> list[np.ndarray]:
+    """Up to `count` frames of the source's video from frame `first` on; none without a video."""
+    if source.video is None:
+        return []
+    return list(islice(read_frames(source.video, skip=first, limit=count, fps=source.fps), count))
+
+
+def _device(options: Namespace) -> str:
+    return "cpu" if str(options.gpu).startswith("-") else "cuda"

@@ -1,0 +1,189 @@
+"""One person's 2D through a checkpoint of any kind: resampled to its rate, windows sampled and blended, aggregated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.camera import Camera, pixels_to_screen
+from common.datasets.clips import Clip
+from common.datasets.windows import Batch, Windows
+from common.engine import checkpoint
+from common.engine.devices import Place
+from common.engine.evaluate import Sampling, choose_chunk, sample
+from common.errors import UserError
+from common.hypotheses import AGGREGATIONS, Evidence
+from common.lifter import DiffusionLifter
+from common.models import REGISTRY
+from common.models.blocks import choose_attention
+from common.noise import window_noise
+from common.skeleton import Skeleton
+from common.wild.placing import place_roots
+from common.wild.poses import Person, spread_of
+from common.wild.sequence import at_times, blend, match_hypotheses, resample, stream, window_starts
+
+FPS = 50.0  # of checkpoints whose card does not say: Human3.6M's
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint opened for use."""
+
+    name: str
+    lifter: DiffusionLifter
+    card: dict
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.lifter.skeleton
+
+    @property
+    def fps(self) -> float:
+        return float(self.card.get("fps") or FPS)
+
+    @property
+    def centre_only(self) -> bool:
+        return REGISTRY[self.card["model"]].centre_only
+
+
+@dataclass(frozen=True)
+class View:
+    """The camera that saw a video, as far as it is known: image size and focal length, all in pixels."""
+
+    width: int
+    height: int
+    focal: float
+
+    def camera(self) -> Camera:
+        focal = 2 * self.focal / self.width
+        return Camera("video", self.width, self.height, (focal, focal, *[0.0] * 7))
+
+
+def open_model(folder: Path, file: str, name: str, place: Place) -> Model:
+    """A checkpoint's lifter on the device, in evaluation mode. Raises UserError for a missing or unfit file."""
+    path = checkpoint.find(folder, file)
+    content = checkpoint.load(path)
+    card = content["card"] | {"file": str(path), "hash": checkpoint.file_hash(path)}
+    known = REGISTRY.get(card["model"])
+    if known and "unit" in known.diffusion_options and card.get("diffusion", {}).get("unit") is None:
+        raise UserError(f"{path}: does not say its unit of length, so its poses have no size; main.py --unit sets it")
+    lifter = checkpoint.make_lifter(card, content["weights"]).to(place.device).eval()
+    choose_attention(lifter, place.device, card["frames"], card["joints"])
+    return Model(name, lifter, card)
+
+
+def trained_on(card: dict) -> str:
+    """One line for every output: the network, and on what it was trained."""
+    if card.get("trained_on"):
+        data = card["trained_on"]
+    elif card.get("source") == "published":
+        data = "the data of its publication"
+    else:
+        named = [str(card[key]) for key in ("dataset", "subjects") if card.get(key)]
+        data = " ".join(named) or "data that its card does not name"
+        data += f", 2D {card['keypoints']}" if card.get("keypoints") else ""
+    return f"{card['model']}, trained on {'SYNTHETIC ' if card.get('synthetic') else ''}{data}"
+
+
+def lift_person(
+    model: Model,
+    keypoints: np.ndarray,
+    confidence: np.ndarray,
+    fps: float,
+    view: View,
+    sampling: Sampling,
+    aggregate: str,
+    place: Place,
+    smoothing: float,
+    name: str = "1",
+) -> Person:
+    """Lift keypoints (T, J, 2), pixels, with confidence (T, J), 0 where filled in; both in the model's layout.
+
+    Returns positions, hypotheses and spread at the input's rate: metres, camera frame, placed by `place_roots` with
+    `smoothing` seconds. `name` enters the seed of the noise: people do not share it.
+    """
+    screen = pixels_to_screen(torch.from_numpy(np.asarray(keypoints, np.float32)), view.width, view.height).numpy()
+    times = np.arange(len(screen)) * (model.fps / fps)  # in frames of the network's rate
+    screen, confidence = resample(screen, fps, model.fps), resample(confidence.astype(np.float32), fps, model.fps)
+    hypotheses = sample_windows(model, screen, view, sampling, place, name)  # (H, T', J, 3)
+    intrinsics = torch.tensor(view.camera().intrinsics)
+    evidence = Evidence(torch.from_numpy(screen), intrinsics)
+    pose = AGGREGATIONS[aggregate](torch.from_numpy(hypotheses), evidence).numpy()  # (T', J, 3)
+    roots = place_roots(pose, screen, confidence, view.camera().intrinsics, model.fps, smoothing)
+    pose, hypotheses = pose + roots, hypotheses + roots
+    hypotheses = at_times(hypotheses.swapaxes(0, 1), times).swapaxes(0, 1)  # (H, T, J, 3)
+    return {"positions": at_times(pose, times), "hypotheses": hypotheses, "spread": spread_of(hypotheses)}
+
+
+def sample_windows(
+    model: Model, screen: np.ndarray, view: View, sampling: Sampling, place: Place, name: str
+) -> np.ndarray:
+    """Hypotheses (H, T, J, 3), root-relative metres, of keypoints (T, J, 2) in screen units at the model's rate.
+
+    Overlapping windows, their hypotheses matched and blended, so that no seam shows at a window's border. Networks
+    that answer for the centre frame have a window for every frame.
+    """
+    nothing = np.zeros((*screen.shape[:2], 3), np.float32)
+    clip = Clip("wild", name, view.camera(), model.fps, screen, nothing, np.ones(len(screen), bool))
+    windows = Windows(
+        [clip],
+        model.skeleton,
+        model.card["frames"],
+        device=place.device,
+        action_names=(),
+        centre_only=model.centre_only,
+        starts_of=lambda frames, length, stride: window_starts(frames, length),
+    )
+    chunk = choose_chunk(model.lifter, windows, sampling, place)
+    parts = []
+    for rows in torch.arange(len(windows)).split(sampling.windows):
+        batch = windows.batch(rows)
+        parts.append(sample(model.lifter, windows, batch, sampling, place, chunk)[:, -1].cpu().numpy())
+    hypotheses = np.concatenate(parts)  # (W, H, F, J, 3)
+    starts = (windows.start_of + windows.answered.start).tolist()
+    if windows.output > 1:
+        hypotheses = match_hypotheses(hypotheses, starts)
+    return blend(hypotheses.swapaxes(1, 2), starts, len(screen)).swapaxes(0, 1)
+
+
+def lift_stream(
+    model: Model, frames: Iterable[np.ndarray], sampling: Sampling, place: Place, delay: int
+) -> Iterator[tuple[int, np.ndarray, float]]:
+    """Lift screen-unit keypoints (J, 2) as they come: yields (frame, pose (J, 3), seconds of computing).
+
+    The mean of the hypotheses, root-relative metres. Every window starts from the same noise, so that the pose does
+    not jitter with it. A frame comes `delay` frames after it came in.
+    """
+    if model.centre_only:
+        raise UserError(f"--stream: {model.card['model']} answers for the centre frame only; take another model")
+    length, root = model.card["frames"], model.skeleton.root
+    shape = (length, len(model.skeleton), 3)
+
+    def noise(hypotheses: range):
+        return window_noise(sampling.seed, ["stream"], hypotheses, shape, place.device)
+
+    @torch.no_grad()
+    def lift(window: np.ndarray) -> np.ndarray:
+        keypoints = torch.from_numpy(window.astype(np.float32)).to(place.device)  # (1, F, J, 2)
+        batch = Batch(
+            keypoints,
+            keypoints.new_zeros(1, *shape),
+            torch.ones(1, length, dtype=torch.bool, device=place.device),
+            keypoints.new_zeros(1, length, 1, 3),
+            None,
+            torch.full((1,), -1, device=place.device),
+            (),
+            torch.zeros(1, dtype=torch.long),
+        )
+        poses = model.lifter.sample(batch, sampling.hypotheses, sampling.steps, noise, sampling.flip)
+        pose = poses[:, -1].mean(1).cpu().numpy()  # (1, F, J, 3)
+        pose[..., root, :] = 0
+        return pose
+
+    if not 0 <= delay < length - 1:
+        raise UserError(f"--delay {delay}: must lie between 0 and {length - 2} frames for windows of {length}")
+    return stream(frames, lift, length, delay)

@@ -1,0 +1,163 @@
+"""`--stream`: people lifted as the frames come, with a bounded delay; one JSON line a frame, and its latency."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.camera import pixels_to_screen
+from common.engine.devices import Place
+from common.engine.evaluate import Sampling
+from common.errors import UserError
+from common.skeleton import Skeleton, joint_map
+from common.wild.cleaning import fill_gaps
+from common.wild.lifting import Model, View, lift_stream, trained_on
+from common.wild.placing import place_roots
+from common.wild.poses import Person
+from common.wild.sequence import at_times
+from common.wild.tracking import box, iou, oks
+
+FILE = "stream.jsonl"
+
+
+def follow(people: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:
+    """From each frame's people (N, J, 3) the one to follow (J, 3): the largest at first, then the best match.
+
+    None where the person is not seen, and before anybody is.
+    """
+    last = None
+    for frame in people:
+        seen = [person for person in frame if (person[:, 2] > 0).any()]
+        if last is None:
+            chosen = max(seen, key=lambda p: float(np.prod(box(p)[2:] - box(p)[:2])), default=None)
+        else:
+            chosen = max(seen, key=lambda p: max(iou(box(last), box(p)), oks(last, p)), default=None)
+            if chosen is not None and max(iou(box(last), box(chosen)), oks(last, chosen)) < 0.1:
+                chosen = None
+        last = last if chosen is None else chosen
+        yield chosen
+
+
+def clean_stream(
+    people: Iterable[np.ndarray | None], layout: Skeleton, target: Skeleton, threshold: float
+) -> Iterator[np.ndarray]:
+    """Each frame's person as (J, 3) of the target layout: pixels and confidence, 0 where a part was not seen.
+
+    The future being unknown, a joint that is not seen stays where it was last. Frames before the first sight of
+    anybody are left out.
+    """
+    matrix = joint_map(layout, target)
+    held = np.zeros((len(layout), 2), np.float32)
+    ever = np.zeros(len(layout), bool)
+    for person in people:
+        if person is None:
+            seen, confidence = np.zeros(len(layout), bool), np.zeros(len(layout), np.float32)
+        else:
+            confidence = person[:, 2]
+            seen = (confidence >= threshold) & (confidence > 0)
+            held[seen] = person[seen, :2]
+        ever |= seen
+        if not ever.any():
+            continue
+        points = fill_gaps(held[None], ever[None], layout)[0]  # (J source, 2)
+        least = np.array([np.where(seen, confidence, 0)[row != 0].min() for row in matrix], np.float32)
+        yield np.concatenate([matrix @ points, least[:, None]], 1)
+
+
+def at_rate(frames: Iterable[np.ndarray], source_fps: float, target_fps: float) -> Iterator[np.ndarray]:
+    """Frames brought to another rate as they come, linear between neighbours; the first frame stays."""
+    step, count, before = source_fps / target_fps, 0, None
+    for number, frame in enumerate(frames):
+        while count * step <= number + 1e-6:
+            share = count * step - (number - 1)
+            yield frame if before is None or share > 1 - 1e-6 else before * (1 - share) + frame * share
+            count += 1
+        before = frame
+
+
+def stream_person(
+    people: Iterable[np.ndarray],
+    layout: Skeleton,
+    model: Model,
+    fps: float,
+    view: View,
+    sampling: Sampling,
+    place: Place,
+    options: Namespace,
+    folder: Path,
+    say,
+) -> list[Person]:
+    """Lift one person as the frames come in, write `stream.jsonl` line by line, say the latency; returns the person.
+
+    people: each frame's (N, J, 3), as a detector or a file gives them. The person begins at the first sight.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pulled, before, seen = [0], [0], []  # frames read; those before anybody is there; keypoints at the video's rate
+    started = time.perf_counter()
+
+    def counted() -> Iterator[np.ndarray]:
+        followed = clean_stream(follow(_counting(people, pulled)), layout, model.skeleton, options.threshold)
+        for frame in followed:
+            if not seen:
+                before[0] = pulled[0] - 1
+            seen.append(frame)
+            yield frame
+
+    cleaned = []  # the same at the model's rate
+
+    def screens() -> Iterator[np.ndarray]:
+        for frame in at_rate(counted(), fps, model.fps):
+            cleaned.append(frame)
+            yield pixels_to_screen(torch.from_numpy(frame[:, :2]).float(), view.width, view.height).numpy()
+
+    poses, costs = [], []
+    with (folder / FILE).open("w", encoding="utf-8") as stream:
+        head = {"model": trained_on(model.card), "fps": model.fps, "joints": model.skeleton.joints, "units": "m"}
+        head |= {"frame": "camera, root-relative", "delay_frames": options.delay}
+        stream.write(json.dumps(head) + "\n")
+        for number, pose, seconds in lift_stream(model, screens(), sampling, place, options.delay):
+            poses.append(pose)
+            costs.append(seconds)
+            line = {
+                "frame": number,
+                "lift_ms": round(1000 * seconds, 1),
+                "positions": np.round(pose.astype(float), 4).tolist(),
+            }
+            stream.write(json.dumps(line) + "\n")
+            stream.flush()
+            if len(poses) % round(model.fps) == 0:
+                say(f"frame {number}: lifted in {1000 * np.median(costs[-round(model.fps) :]):.0f} ms")
+    if not poses:
+        raise UserError("nobody found")
+    busy = time.perf_counter() - started
+    delay = options.delay / model.fps
+    middle, worst = 1000 * np.median(costs), 1000 * np.percentile(costs, 95)
+    say(
+        f"latency: {1000 * delay:.0f} ms of frames to come + {middle:.0f} ms of lifting (95 % within {worst:.0f} ms); "
+        f"{len(poses) / busy:.1f} frames a second in all, {model.fps:g} come in"
+    )
+    pose, at = np.stack(poses).astype(np.float32), np.stack(cleaned[: len(poses)]).astype(np.float32)
+    screen = pixels_to_screen(torch.from_numpy(at[..., :2]), view.width, view.height).numpy()
+    roots = place_roots(pose, screen, at[..., 2], view.camera().intrinsics, model.fps, options.root_smoothing)
+    times, seen = np.arange(len(seen)) * (model.fps / fps), np.stack(seen)
+    return [
+        {
+            "id": 1,
+            "first": before[0],
+            "positions": at_times(pose + roots, times),
+            "keypoints_2d": seen[..., :2].astype(np.float32),
+            "mask": seen[..., 2] > 0,
+        }
+    ]
+
+
+def _counting(frames: Iterable[np.ndarray], count: list[int]) -> Iterator[np.ndarray]:
+    for frame in frames:
+        count[0] += 1
+        yield frame
