@@ -1,6 +1,6 @@
 """Adaptation on real motion: performers of S1, S5 to those of S9, S11, who are seen by other cameras.
 
-    python benchmarks/adaptation_cmu.py FOLDER --out checkpoint/adaptation_cmu
+    python -m benchmarks.adaptation_cmu FOLDER --out checkpoint/adaptation_cmu
 
 FOLDER holds real motion in the Human3.6M layout (data_3d_h36m.npz and data_2d_h36m_NAME.npz), such as the CMU
 recordings converted by `to_h36m.py FOLDER`. The source is S1, S5 before the Human3.6M cameras. The target is S9, S11

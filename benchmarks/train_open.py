@@ -1,6 +1,6 @@
 """Train the small checkpoint that main_wild.py uses by default: real motion under random cameras.
 
-    python benchmarks/train_open.py DATA_FOLDER [-o checkpoint/open] [--minutes 30]
+    python -m benchmarks.train_open DATA_FOLDER [-o checkpoint/open] [--minutes 30]
 
 DATA_FOLDER holds data_3d_h36m.npz in the Human3.6M layout (world, metres, z up, 50 fps). Every epoch sees each take of
 the training subjects through new random cameras (focal length, height, distance, heading, place in the image) and with
