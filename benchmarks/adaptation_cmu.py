@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -21,25 +20,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from common.adaptation import program, results  # noqa: E402
-from common.adaptation.data import load_target, split_takes  # noqa: E402
-from common.adaptation.lifter import load_source_only, read  # noqa: E402
-from common.adaptation.options import FLAGS, PRESETS, check  # noqa: E402
-from common.adaptation.score import MEASURES, score_lifter  # noqa: E402
-from common.adaptation.source import find_source  # noqa: E402
-from common.camera import Camera, pixels_to_screen, screen_intrinsics  # noqa: E402
-from common.cli import guarded  # noqa: E402
-from common.datasets import DATASETS, DataSet  # noqa: E402
-from common.datasets.clips import Clip  # noqa: E402
-from common.datasets.synthetic import detect  # noqa: E402
-from common.datasets.windows import Windows  # noqa: E402
-from common.engine import devices  # noqa: E402
-from common.engine.log import say  # noqa: E402
-from common.options import parse  # noqa: E402
-from common.programs.train import BEST, train  # noqa: E402
-from common.skeleton import H36M_17  # noqa: E402
+from common.adaptation import results
+from common.adaptation.data import load_target, split_takes
+from common.adaptation.lifter import load_source_only, read
+from common.adaptation.options import FLAGS, PRESETS, check
+from common.adaptation.score import MEASURES, score_lifter
+from common.adaptation.source import find_source
+from common.adaptation.work import adapt
+from common.camera import Camera, pixels_to_screen, screen_intrinsics
+from common.cli import guarded
+from common.datasets import DATASETS, DataSet
+from common.datasets.clips import Clip
+from common.datasets.synthetic import detect
+from common.datasets.windows import Windows
+from common.engine import devices
+from common.engine.log import say
+from common.options import parse
+from common.programs.train import BEST, train
+from common.skeleton import H36M_17
 
 NAME = "other_cameras"
 SIZE = (1280, 960)  # pixels
@@ -133,7 +131,7 @@ def compare(arguments: Namespace) -> int:
     for teacher in arguments.variants.split(","):
         own = Namespace(**vars(options))
         own.checkpoint, own.teacher = str(arguments.out / f"teacher_{teacher}"), teacher
-        report = results.evaluate_file(own, place, program.adapt(own, place, source))
+        report = results.evaluate_file(own, place, adapt(own, place, source))
         rows.setdefault("source only", report["before"])
         rows[f"adapted, teacher {teacher}"] = report["after"]
     rows["trained on the target's labels"] = score_trained(train_on_target(options, place), options, place)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common.adaptation import program, results
+from common.adaptation import results
 from common.adaptation.data import load_target
 from common.adaptation.lifter import for_evaluation, load_adapted, load_source_only, read
 from common.adaptation.score import poses_of
 from common.adaptation.source import find_source
+from common.adaptation.work import adapt
 from common.datasets.synthetic import write_h36m
 from common.datasets.synthetic_3dhp import write_threedhp
 from common.datasets.windows import Windows
@@ -38,7 +39,7 @@ def demo(options: Namespace, place: Place) -> dict:
     write_h36m(data, seed=options.seed)
     if options.target == "3dhp":
         write_threedhp(data, Path(options.annotations), seed=options.seed, seconds=1.5)
-    program.adapt(options, place, find_source(options, place))
+    adapt(options, place, find_source(options, place))
     last = folder / "last.bin"
     report = results.evaluate_file(options, place, last)
     picture(options, place, last)

@@ -20,6 +20,8 @@ from common.binocular.data import load_split
 from common.binocular.geometry import crop_units_to_pixels
 from common.binocular.noise import measure, save_noise
 from common.binocular.rectify import Rig
+from common.binocular.run import Run, choose_device, fix_seeds, talker
+from common.binocular.work import evaluate_run, train_run
 from common.datasets.actions import ACTIONS, synthetic_motion
 from common.datasets.body import BODIES, Body, make_body
 from common.skeleton import H36M_17, STEREO_17, joint_map
@@ -143,9 +145,6 @@ def make_data(seed: int, folder: Path) -> None:
 
 def run_demo(typed: dict[str, object], seed: int, device: str | None, say: Callable[[str], None]) -> dict:
     """Make the data, train, evaluate both formats with the last epoch, draw. Returns the report of MHAD's format."""
-    from common.binocular.program import Run, choose_device, fix_seeds, talker
-    from common.binocular.work import evaluate_run, train_run
-
     data, folder = DATA / f"seed_{seed}", OUT / f"seed_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     say(f"{NOTE} data to {data}, results to {folder}.")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import random
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 import yaml
 
 from common.binocular import checkpoint, options
+from common.binocular.demo import run_demo
+from common.binocular.run import Run, choose_device, fix_seeds, talker
 from common.binocular.work import evaluate_run, simulate_run, train_run
 from common.errors import UserError
 
@@ -67,24 +65,6 @@ def parser(description: str) -> argparse.ArgumentParser:
     return p
 
 
-@dataclass(frozen=True)
-class Run:
-    """One start of the program: settings, what was typed, where results go, how to talk."""
-
-    settings: dict
-    typed: dict
-    folder: Path
-    device: torch.device
-    seed: int
-    say: Callable[[str], None]
-    actions: str = "*"
-    figures: int = 0
-    weights: str | None = None  # --model_diff_path
-    resume: dict | None = None  # content of the resumed checkpoint
-    progress: bool = True
-    note: str = ""  # stands in the report and on the pictures
-
-
 def typed_settings(arguments: argparse.Namespace) -> dict[str, object]:
     """What the command line sets, by key."""
     typed = {}
@@ -99,34 +79,6 @@ def typed_settings(arguments: argparse.Namespace) -> dict[str, object]:
     return {key: options.check(key, value, "command line") for key, value in typed.items()}
 
 
-def choose_device(name: str | None, say: Callable[[str], None]) -> torch.device:
-    """The device asked for, or a GPU if PyTorch sees one (CUDA_VISIBLE_DEVICES decides), or the CPU."""
-    if name is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        say("No CUDA GPU found: computing on the CPU.")
-        return torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device, dtype=torch.float64)  # the triangulation needs float64
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
-    return device
-
-
-def talker(folder: Path | None, verbose: str) -> Callable[[str], None]:
-    """A function that prints a line and appends it to the run's stdout.txt."""
-
-    def say(line: str) -> None:
-        if verbose.lower() not in ("warning", "error", "critical"):
-            print(line, flush=True)
-        if folder is not None:
-            with (folder / "stdout.txt").open("a", encoding="utf-8") as stream:
-                stream.write(line + "\n")
-
-    return say
-
-
 def run_folder(exp: str, doc: str, overwrite: bool) -> Path:
     """exp/<doc>@DD.MM.YYYY-HH.MM.SS: the published name, without the colons that some file systems refuse."""
     if Path(doc).name != doc:
@@ -136,12 +88,6 @@ def run_folder(exp: str, doc: str, overwrite: bool) -> Path:
         raise UserError(f"{folder} exists; --ni writes into it")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def fix_seeds(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def prepare(arguments: argparse.Namespace) -> Run:
@@ -190,8 +136,6 @@ def main(arguments: Sequence[str] | None = None, description: str = "Binocular 3
     try:
         parsed = parser(description).parse_args(arguments)
         if parsed.demo:
-            from common.binocular.demo import run_demo  # draws and makes data: not needed otherwise
-
             run_demo(typed_settings(parsed), parsed.seed or 0, parsed.device, talker(None, parsed.verbose))
             return 0
         if parsed.train and parsed.simu:

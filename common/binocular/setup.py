@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
 from common.binocular import formats
@@ -11,12 +9,10 @@ from common.binocular.data import StereoData, action_name, load_split
 from common.binocular.diffusion import time_grid
 from common.binocular.noise import DetectorNoise, leak, load_noise
 from common.binocular.options import LOOSE
+from common.binocular.run import Run
 from common.binocular.sample import Sampler
 from common.binocular.train import make_process
 from common.errors import UserError
-
-if TYPE_CHECKING:
-    from common.binocular.program import Run
 
 DEPTH_AXIS = {"default": "camera", "published": "world_z"}
 

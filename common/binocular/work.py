@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,13 +13,11 @@ from common.binocular.evaluate import baselines, errors, score
 from common.binocular.geometry import triangulate
 from common.binocular.network import GraphDenoiser
 from common.binocular.options import TRAINED
+from common.binocular.run import Run
 from common.binocular.sample import aggregate, predict
 from common.binocular.setup import guard_leak, load_side, make_sampler, pick_actions, read_noise, settle
 from common.binocular.train import Trainer, ema_network, hold_out, make_process, train
 from common.errors import UserError
-
-if TYPE_CHECKING:
-    from common.binocular.program import Run
 
 
 def train_run(run: Run) -> Path:

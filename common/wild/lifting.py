@@ -63,14 +63,19 @@ class View:
         return Camera("video", self.width, self.height, (focal, focal, *[0.0] * 7))
 
 
-def open_model(folder: Path, file: str, name: str, place: Place) -> Model:
-    """A checkpoint's lifter on the device, in evaluation mode. Raises UserError for a missing or unfit file."""
+def open_model(folder: Path, file: str, name: str, place: Place, unit: float | None = None) -> Model:
+    """A checkpoint's lifter on the device, in evaluation mode. Raises UserError for a missing or unfit file.
+
+    unit: metres of one network unit, for a published Diff3DHPE file, which does not say it.
+    """
     path = checkpoint.find(folder, file)
     content = checkpoint.load(path)
     card = content["card"] | {"file": str(path), "hash": checkpoint.file_hash(path)}
     known = REGISTRY.get(card["model"])
-    if known and "unit" in known.diffusion_options and card.get("diffusion", {}).get("unit") is None:
-        raise UserError(f"{path}: does not say its unit of length, so its poses have no size; main.py --unit sets it")
+    if known and "unit" in known.diffusion_options and card.setdefault("diffusion", {}).get("unit") is None:
+        if unit is None:
+            raise UserError(f"{path}: does not say its unit of length, so its poses have no size; --unit sets it")
+        card["diffusion"]["unit"] = unit
     lifter = checkpoint.make_lifter(card, content["weights"]).to(place.device).eval()
     choose_attention(lifter, place.device, card["frames"], card["joints"])
     return Model(name, lifter, card)

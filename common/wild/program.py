@@ -51,7 +51,7 @@ def output_kinds(text: str) -> tuple[str, ...]:
     return kinds
 
 
-TAKEN = ("sampling_timesteps", "test_time_augmentation", "seed", "config")  # of the common table
+TAKEN = ("sampling_timesteps", "test_time_augmentation", "unit", "seed", "config")  # of the common table
 OWN: tuple[Flag, ...] = (
     *in_group(
         "input",
@@ -152,7 +152,7 @@ def open_models(options: Namespace, place: Place) -> list[Model]:
     if {len(folders), len(files)} - {1, count}:
         raise UserError(f"{len(folders)} times -c, but {len(files)} times --evaluate: give one file a folder")
     folders, files = (values * count if len(values) == 1 else values for values in (folders, files))
-    opened = [open_model(Path(folder), file, "", place) for folder, file in zip(folders, files, strict=True)]
+    opened = [open_model(Path(c), file, "", place, options.unit) for c, file in zip(folders, files, strict=True)]
     candidates = (
         [m.card["model"] for m in opened],
         [Path(folder).name for folder in folders],

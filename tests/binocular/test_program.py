@@ -10,6 +10,7 @@ import yaml
 
 from common.binocular import checkpoint, options, program, setup
 from common.binocular.network import GraphDenoiser
+from common.binocular.run import Run, choose_device
 from common.errors import UserError
 from common.safe_load import load_torch
 
@@ -305,16 +306,16 @@ def test_a_failure_inside_is_not_hidden(stereo, tmp_path, monkeypatch):
 def test_no_gpu_is_said_in_one_line(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     lines = []
-    assert program.choose_device(None, lines.append).type == "cpu" and len(lines) == 1
+    assert choose_device(None, lines.append).type == "cpu" and len(lines) == 1
     with pytest.raises(UserError, match="--device nowhere"):
-        program.choose_device("nowhere", lines.append)
+        choose_device("nowhere", lines.append)
 
 
 def test_variant_decides_depth_axis_and_skew():
     settings, _ = options.resolve({}, {"model.variant": "published"}, "")
-    run = program.Run(settings, {}, None, torch.device("cpu"), 0, lambda line: None)
+    run = Run(settings, {}, None, torch.device("cpu"), 0, lambda line: None)
     settled = setup.settle(run, None)
     assert settled["model.depth_axis"] == "world_z" and settled["data.legacy_skew"] is True
     settings, _ = options.resolve({}, {}, "")
-    settled = setup.settle(program.Run(settings, {}, None, torch.device("cpu"), 0, lambda line: None), None)
+    settled = setup.settle(Run(settings, {}, None, torch.device("cpu"), 0, lambda line: None), None)
     assert settled["model.depth_axis"] == "camera" and settled["data.legacy_skew"] is False

@@ -94,6 +94,24 @@ def test_two_models_and_a_given_camera(tmp_path, keypoints, tiny):
     assert np.abs(poses[0][0][0]["positions"] - poses[1][0][0]["positions"]).max() > 0.01
 
 
+def test_a_file_without_its_unit_needs_the_flag(tmp_path, keypoints, capsys):
+    """Published Diff3DHPE files do not store their unit of length: poses scale with --unit."""
+    model = make_checkpoint(tmp_path / "centre" / "s2f.bin", "diff3dhpe_s2f", 1)
+    content = torch.load(tmp_path / "centre" / "s2f.bin", weights_only=True)
+    content["card"]["diffusion"]["unit"] = None
+    torch.save(content, tmp_path / "centre" / "s2f.bin")
+    flags = [*FILE, "--people", 1, "--limit", 6, "--outputs", "poses", "-num_proposals", 1, *model]
+    assert run([keypoints, *flags, "-o", tmp_path / "none"]) == 2
+    assert "--unit sets it" in capsys.readouterr().err
+    relative = []
+    for unit in (0.5, 1.0):
+        assert run([keypoints, *flags, "--unit", unit, "-o", tmp_path / str(unit)]) == 0
+        positions = read_poses(tmp_path / str(unit) / "poses.npz")[0][0]["positions"]
+        relative.append(positions - positions[:, :1])
+    assert np.abs(relative[0]).max() > 0
+    np.testing.assert_allclose(2 * relative[0], relative[1], atol=1e-5)
+
+
 def test_video_with_a_fake_detector(tmp_path, keypoints, tiny, monkeypatch):
     """The detector reads the frame's number off the picture's brightness."""
     truth = np.load(keypoints)[0]

@@ -1,0 +1,65 @@
+"""One start of the two-view program: what it was told, where it computes, how it talks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One start of the program: settings, what was typed, where results go, how to talk."""
+
+    settings: dict
+    typed: dict
+    folder: Path
+    device: torch.device
+    seed: int
+    say: Callable[[str], None]
+    actions: str = "*"
+    figures: int = 0
+    weights: str | None = None  # --model_diff_path
+    resume: dict | None = None  # content of the resumed checkpoint
+    progress: bool = True
+    note: str = ""  # stands in the report and on the pictures
+
+
+def choose_device(name: str | None, say: Callable[[str], None]) -> torch.device:
+    """The device asked for, or a GPU if PyTorch sees one (CUDA_VISIBLE_DEVICES decides), or the CPU."""
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        say("No CUDA GPU found: computing on the CPU.")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device, dtype=torch.float64)  # the triangulation needs float64
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def talker(folder: Path | None, verbose: str) -> Callable[[str], None]:
+    """A function that prints a line and appends it to the run's stdout.txt."""
+
+    def say(line: str) -> None:
+        if verbose.lower() not in ("warning", "error", "critical"):
+            print(line, flush=True)
+        if folder is not None:
+            with (folder / "stdout.txt").open("a", encoding="utf-8") as stream:
+                stream.write(line + "\n")
+
+    return say
+
+
+def fix_seeds(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
