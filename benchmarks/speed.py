@@ -22,6 +22,7 @@ import torch
 
 from benchmarks.timing import CLOCKS, Timing, interleaved, machine
 from benchmarks.work import MODES, SIZES, STAGES, Bench, Mode
+from common.engine.devices import keep_memory
 from common.errors import UserError
 from common.models import REGISTRY
 
@@ -148,6 +149,8 @@ def run(options: argparse.Namespace) -> dict:
         raise UserError("--clock cpu: processor time is for the CPU with one thread (--threads 1)")
     if options.threads:
         torch.set_num_threads(options.threads)
+    if device.type == "cpu":
+        keep_memory()  # as the programs do
     modes = choose_modes(options.modes, device)
     report = {
         "size": options.size,

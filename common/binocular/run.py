@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.engine.devices import keep_memory
 from common.errors import UserError
 
 
@@ -33,16 +34,16 @@ class Run:
 
 def choose_device(name: str | None, say: Callable[[str], None]) -> torch.device:
     """The device asked for, or a GPU if PyTorch sees one (CUDA_VISIBLE_DEVICES decides), or the CPU."""
-    if name is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
+    present = torch.cuda.is_available()
+    if name is None and not present:
         say("No CUDA GPU found: computing on the CPU.")
-        return torch.device("cpu")
     try:
-        device = torch.device(name)
+        device = torch.device(name or ("cuda" if present else "cpu"))
         torch.zeros(1, device=device, dtype=torch.float64)  # the triangulation needs float64
     except (RuntimeError, AssertionError, TypeError) as error:
         raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    if device.type == "cpu":
+        keep_memory()
     return device
 
 
