@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from common.errors import UserError
 
 
@@ -31,3 +33,10 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_npz(path: Path | str, **members) -> Path:
+    """A compressed NumPy archive, whole or not at all; returns its path."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:  # savez adds an ending to names, not to streams
+        np.savez_compressed(stream, **members)
+    return Path(path)

@@ -35,7 +35,7 @@ from common.datasets.threedhp_layout import (  # noqa: E402
     archive_name,
 )
 from common.errors import UserError  # noqa: E402
-from common.files import whole_file  # noqa: E402
+from common.files import save_npz  # noqa: E402
 from common.skeleton import MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28  # noqa: E402
 
 ALL_JOINTS = 28
@@ -184,7 +184,7 @@ def convert_training(root: Path, out: Path, any_length: bool = False) -> list[Pa
         views, cameras[name] = read_training(root.joinpath(*name.split(" ")), name, any_length)
         for labels in FILE_ENDINGS:
             data[labels][name] = [views[labels], int(fps)]
-    return [_write(out / archive_name("train", k), data=data[k], cameras=cameras, labels=k) for k in FILE_ENDINGS]
+    return [save_npz(out / archive_name("train", k), data=data[k], cameras=cameras, labels=k) for k in FILE_ENDINGS]
 
 
 def convert_test(root: Path, out: Path, any_length: bool = False) -> list[Path]:
@@ -196,14 +196,7 @@ def convert_test(root: Path, out: Path, any_length: bool = False) -> list[Path]:
             raise UserError(f"{path}: no such file")
         for labels, arrays in read_test(path, name, any_length).items():
             data[labels][name] = arrays
-    return [_write(out / archive_name("test", k), data=data[k], labels=k) for k in FILE_ENDINGS]
-
-
-def _write(path: Path, **members) -> Path:
-    """Write the archive whole or not at all."""
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **members)
-    return path
+    return [save_npz(out / archive_name("test", k), data=data[k], labels=k) for k in FILE_ENDINGS]
 
 
 def main(argv: list[str] | None = None) -> int:

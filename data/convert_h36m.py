@@ -31,7 +31,7 @@ from common.camera import Camera  # noqa: E402
 from common.datasets.h36m import FPS  # noqa: E402
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras  # noqa: E402
 from common.errors import UserError  # noqa: E402
-from common.files import whole_file  # noqa: E402
+from common.files import save_npz  # noqa: E402
 from common.skeleton import H36M_17, H36M_17_OF_32  # noqa: E402
 
 RECORDED_JOINTS = 32
@@ -194,8 +194,8 @@ def convert(root: Path, out: Path, any_rate: bool = False, say=print) -> None:
             )
     symmetry = [list(H36M_17.left), list(H36M_17.right)]
     metadata = {"layout_name": "h36m", "num_joints": len(H36M_17), "keypoints_symmetry": symmetry}
-    _write(out / "data_3d_h36m.npz", positions_3d=positions)
-    _write(out / "data_2d_h36m_gt.npz", positions_2d=keypoints, metadata=metadata)
+    save_npz(out / "data_3d_h36m.npz", positions_3d=positions)
+    save_npz(out / "data_2d_h36m_gt.npz", positions_2d=keypoints, metadata=metadata)
     for subjects, published in PUBLISHED_FRAMES.items():
         frames = sum(len(p) for subject in subjects.split(",") for p in positions[subject].values())
         differs = "" if frames == published else f"; the field's files have {published:,}: compare results with care"
@@ -203,12 +203,6 @@ def convert(root: Path, out: Path, any_rate: bool = False, say=print) -> None:
     say(f"left out, as everywhere: {' '.join(CORRUPT)}, whose video is damaged")
     say(f"written: {out / 'data_3d_h36m.npz'}, {out / 'data_2d_h36m_gt.npz'}")
     say(DETECTIONS)
-
-
-def _write(path: Path, **members) -> None:
-    """A whole file or none."""
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **members)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.datasets.checks import check_metres, check_pixels  # noqa: E402
 from common.datasets.humaneva_cameras import HUMANEVA_PEOPLE, humaneva_cameras  # noqa: E402
 from common.errors import UserError  # noqa: E402
-from common.files import whole_file  # noqa: E402
+from common.files import save_npz  # noqa: E402
 from common.skeleton import HUMANEVA_15  # noqa: E402
 
 JOINTS = len(HUMANEVA_15)
@@ -195,7 +195,7 @@ def convert(root: Path, out: Path, say=print) -> None:
     if unknown:
         say(f"left out, no published frames for these whole takes: {', '.join(unknown)}")
     _check(positions, say)
-    _write(out / "data_3d_humaneva15.npz", positions_3d=positions)
+    save_npz(out / "data_3d_humaneva15.npz", positions_3d=positions)
     frames = sum(len(p) for actions in positions.values() for p in actions.values())
     say(f"{out / 'data_3d_humaneva15.npz'}: {frames} frames, {lost} corrupted ones left out")
     if without_2d:
@@ -203,7 +203,7 @@ def convert(root: Path, out: Path, say=print) -> None:
         return
     left, right = list(HUMANEVA_15.left), list(HUMANEVA_15.right)
     metadata = {"layout_name": "humaneva15", "num_joints": JOINTS, "keypoints_symmetry": [left, right]}
-    _write(out / "data_2d_humaneva15_gt.npz", positions_2d=keypoints, metadata=metadata)
+    save_npz(out / "data_2d_humaneva15_gt.npz", positions_2d=keypoints, metadata=metadata)
     say(f"{out / 'data_2d_humaneva15_gt.npz'}: 3 cameras a chunk")
     say("data_2d_humaneva15_detectron_pt_coco.npz holds a detector's output and cannot be made here: data/README.md")
 
@@ -215,12 +215,6 @@ def _check(positions: dict[str, dict], say) -> None:
     for split, subject, action in RANGES:
         if not any(key.startswith(action + " ") for key in positions[f"{split}/{subject}"]):
             say(f"missing: {split}/{subject} {action}")
-
-
-def _write(path: Path, **members) -> None:
-    """A whole file or none."""
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **members)
 
 
 def main(argv: list[str] | None = None) -> int:

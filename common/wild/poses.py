@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
+from common.files import save_npz
 from common.safe_load import load_archive
 from common.skeleton import Skeleton
 
@@ -71,10 +72,7 @@ def write_poses(
                     f"{path}: person {person['id']}: {name} has the shape {array.shape} for {frames} frames"
                 )
             members[f"{person['id']}/{name}"] = array
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:  # savez adds an ending to names, not to streams
-        np.savez_compressed(stream, **members)
+    save_npz(path, **members)
 
 
 def read_poses(path: Path | str) -> tuple[list[Person], float, tuple[str, ...], dict]:
