@@ -94,7 +94,7 @@ def join(gpu: str, say: Callable[[str], None]) -> Place:
 def keep_memory() -> None:
     """Let this process keep the memory that it frees, where the C library is glibc.
 
-    glibc returns large blocks to Linux, which zeroes them anew at every use: 16 % of a training step on the CPU at
+    glibc returns large blocks to Linux, which zeroes them anew at every use: 15 % of a training step on the CPU at
     paper size (docs/benchmark.md). Other C libraries lack the call and are left as they are.
     """
     m_trim_threshold, m_mmap_max = -1, -4  # of malloc.h

@@ -109,7 +109,8 @@ class Trainer:
         parts = self._order(epoch).split(recipe.windows)[: recipe.steps]
         total = torch.zeros(2, dtype=torch.float32, device=self.place.device)  # error sum, frames
         self.lifter.train()
-        title = f"epoch {epoch}/{recipe.epochs}"
+        budget = recipe.max_steps or recipe.max_seconds  # ends the run before its epochs do
+        title = f"epoch {epoch}" if budget else f"epoch {epoch}/{recipe.epochs}"
         bar = tqdm(parts, desc=title, leave=False, disable=not self.place.first, mininterval=1)
         before, already = self.steps_done, self.seconds
         for step, rows in enumerate(bar):
