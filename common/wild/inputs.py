@@ -13,7 +13,7 @@ import numpy as np
 from common.errors import UserError
 from common.skeleton import Skeleton
 from common.video import VideoInfo, read_frames, video_info
-from common.wild.detect import detect_people, load_detector
+from common.wild.detect import Detector, detect_people, load_detector
 from common.wild.keypoints import Detections, read_keypoints
 
 KEYPOINT_ENDINGS = (".json", ".npz", ".npy")
@@ -35,12 +35,7 @@ def read_source(options: Namespace) -> Source:
     path = Path(options.input)
     if path.is_dir() or path.suffix.lower() in KEYPOINT_ENDINGS:
         return _keypoint_file(path, options)
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    about = video_info(path)
-    fps = options.fps or about.fps
-    detector, layout = load_detector(options.detector_weights or None, options.detector_speed, _device(options))
-    images = read_frames(path, limit=options.limit, fps=fps)  # a steady rate, also where the video's varies
+    about, fps, detector, layout, images = _open_video(path, options)
     detections = detect_people(images, detector, layout, fps)
     return Source(detections, detections.size or (about.width, about.height), fps, path)
 
@@ -62,12 +57,20 @@ def open_stream(options: Namespace) -> Coming:
     if path.is_dir() or path.suffix.lower() in KEYPOINT_ENDINGS:
         source = read_source(options)
         return Coming(iter(source.detections.frames), source.detections.layout, source.size, source.fps, source.video)
-    about = video_info(path)
-    detector, layout = load_detector(options.detector_weights or None, options.detector_speed, _device(options))
-    fps = options.fps or about.fps
-    images = read_frames(path, limit=options.limit, fps=fps)
+    about, fps, detector, layout, images = _open_video(path, options)
     people = (np.asarray(detector(image), np.float32).reshape(-1, len(layout), 3) for image in images)
     return Coming(people, layout, (about.width, about.height), fps, path)
+
+
+def _open_video(path: Path, options: Namespace) -> tuple[VideoInfo, float, Detector, Skeleton, Iterator[np.ndarray]]:
+    """What the file says of itself, the rate to read it at, a detector with its layout, and the images."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    about = video_info(path)
+    fps = options.fps or about.fps
+    detector, layout = load_detector(options.detector_weights or None, options.detector_speed, _device(options))
+    images = read_frames(path, limit=options.limit, fps=fps)  # a steady rate, also where the video's varies
+    return about, fps, detector, layout, images
 
 
 def _keypoint_file(path: Path, options: Namespace) -> Source:
