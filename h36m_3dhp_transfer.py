@@ -6,7 +6,7 @@
 Without a source lifter it trains one first; --source-only scores that alone. docs/adaptation.md explains.
 """
 
-from common.adaptation.program import main
+from common.programs.adaptation import main
 
 if __name__ == "__main__":
     raise SystemExit(main("h36m_3dhp_transfer", __doc__))

@@ -7,7 +7,7 @@ r"""Binocular 3D human pose with Dual-Diffusion. Needs no GPU; see docs/dual_dif
     python main_diffpose_2view_frame.py --demo
 """
 
-from common.binocular.program import main
+from common.programs.two_view import main
 
 if __name__ == "__main__":
     raise SystemExit(main(description=__doc__.splitlines()[0]))

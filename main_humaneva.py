@@ -4,7 +4,7 @@ python main_humaneva.py -k gt -c checkpoint/humaneva_gt -a Walk,Jog -gpu 0 --nol
 python main_humaneva.py -k gt -c checkpoint/humaneva_gt -a Walk,Jog -gpu 0 --nolog --evaluate last.bin
 """
 
-from common.cli import main
+from common.programs.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main("humaneva", __doc__))

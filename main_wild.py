@@ -6,7 +6,7 @@
 Without -c the small network in checkpoint/open lifts; docs/wild.md explains.
 """
 
-from common.wild.program import main
+from common.programs.wild import main
 
 if __name__ == "__main__":
     raise SystemExit(main(__doc__))

@@ -23,21 +23,21 @@ import torch
 from common.adaptation import results
 from common.adaptation.data import load_target, split_takes
 from common.adaptation.lifter import load_source_only, read
-from common.adaptation.options import FLAGS, PRESETS, check
 from common.adaptation.score import MEASURES, score_lifter
 from common.adaptation.source import find_source
 from common.adaptation.work import adapt
-from common.camera import Camera, pixels_to_screen, screen_intrinsics
-from common.cli import guarded
 from common.datasets import DATASETS, DataSet
 from common.datasets.clips import Clip
-from common.datasets.synthetic import detect
+from common.datasets.synthetic.h36m import detect
 from common.datasets.windows import Windows
 from common.engine import devices
 from common.engine.log import say
-from common.options import parse
+from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
+from common.geometry.skeleton import H36M_17
+from common.programs.main import guarded
 from common.programs.train import BEST, train
-from common.skeleton import H36M_17
+from common.settings.adaptation import FLAGS, PRESETS, check
+from common.settings.flags import parse
 
 NAME = "other_cameras"
 SIZE = (1280, 960)  # pixels

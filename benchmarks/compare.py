@@ -25,14 +25,14 @@ from pathlib import Path
 
 from benchmarks.paired import RESAMPLES, check_comparable, run_of, table
 from benchmarks.timing import machine
-from common.cli import check, guarded
-from common.config_files import read_config
 from common.engine import checkpoint, devices
 from common.engine.log import say
 from common.errors import UserError
-from common.options import FLAGS, parse
-from common.presets import PRESETS
+from common.programs.main import check, guarded
 from common.programs.train import train
+from common.settings.config_files import read_config
+from common.settings.flags import FLAGS, parse
+from common.settings.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 

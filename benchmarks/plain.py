@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.lifter import Diffusion
+from common.diffusion.lifter import Diffusion
 
 
 class NaiveAttention(nn.Module):

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import torch
 
-from common.cli import check, guarded
 from common.datasets import dataset, hold_out, load_clips
 from common.datasets.windows import Windows
 from common.engine import checkpoint, devices
 from common.engine.evaluate import evaluate, evidence_of
 from common.engine.log import say
-from common.hypotheses import AGGREGATIONS
-from common.metrics import mpjpe
-from common.options import parse
-from common.presets import PRESETS
+from common.engine.opening import open_lifter
 from common.programs.evaluate import sampling_of
-from common.programs.lifters import open_lifter
+from common.programs.main import check, guarded
+from common.scoring.hypotheses import AGGREGATIONS
+from common.scoring.metrics import mpjpe
+from common.settings.flags import parse
+from common.settings.presets import PRESETS
 
 TEMPERATURES = (0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 

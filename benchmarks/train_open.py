@@ -19,20 +19,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.camera import Camera, pixels_to_screen
 from common.datasets.clips import Clip
 from common.datasets.h36m import load_h36m
-from common.datasets.synthetic import detect
+from common.datasets.synthetic.h36m import detect
 from common.datasets.windows import Windows
 from common.engine import checkpoint
+from common.engine.cards import mean_pose
 from common.engine.devices import Place
 from common.engine.evaluate import Errors, Sampling, evaluate
 from common.engine.train import Recipe, Trainer
+from common.files.reading import load_archive
+from common.geometry.camera import Camera, pixels_to_screen
+from common.geometry.skeleton import H36M_17, H36M_17_OF_32
 from common.models.blocks import choose_attention
-from common.programs.cards import mean_pose
 from common.programs.evaluate import mean_pose_errors
-from common.safe_load import load_archive
-from common.skeleton import H36M_17, H36M_17_OF_32
 
 TRAINING, HELD_OUT = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 FPS, FRAMES = 50.0, 27

@@ -16,15 +16,15 @@ from benchmarks.timing import Variant
 from common.datasets.clips import Clip
 from common.datasets.h36m_cameras import h36m_cameras
 from common.datasets.windows import Windows
+from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.noise import window_noise
 from common.engine.devices import Place, autocast
 from common.engine.evaluate import Sampling, evidence_of, sample, score
 from common.engine.train import Recipe, Trainer
-from common.hypotheses import AGGREGATIONS
-from common.lifter import DiffusionLifter
+from common.geometry.skeleton import H36M_17
 from common.models import REGISTRY, build
 from common.models.blocks import choose_attention
-from common.noise import window_noise
-from common.skeleton import H36M_17
+from common.scoring.hypotheses import AGGREGATIONS
 
 # What a model is built with beside its sizes, where it asks: text learned with the network, so that no file is needed.
 SETTINGS = {"skeleton": "h36m_17", "text": "learned", "actions": ["Eating", "Walking"]}

@@ -35,8 +35,8 @@ from common.datasets.threedhp_layout import (  # noqa: E402
     archive_name,
 )
 from common.errors import UserError  # noqa: E402
-from common.files import save_npz  # noqa: E402
-from common.skeleton import MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28  # noqa: E402
+from common.files.writing import save_npz  # noqa: E402
+from common.geometry.skeleton import MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28  # noqa: E402
 
 ALL_JOINTS = 28
 MOST_PIXELS = 20.0  # mean reprojection error beyond which the wrong camera or joint has been read

@@ -27,12 +27,12 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.camera import Camera  # noqa: E402
 from common.datasets.h36m import FPS  # noqa: E402
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras  # noqa: E402
 from common.errors import UserError  # noqa: E402
-from common.files import save_npz  # noqa: E402
-from common.skeleton import H36M_17, H36M_17_OF_32  # noqa: E402
+from common.files.writing import save_npz  # noqa: E402
+from common.geometry.camera import Camera  # noqa: E402
+from common.geometry.skeleton import H36M_17, H36M_17_OF_32  # noqa: E402
 
 RECORDED_JOINTS = 32
 RENAMED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}

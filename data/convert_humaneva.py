@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.datasets.checks import check_metres, check_pixels  # noqa: E402
 from common.datasets.humaneva_cameras import HUMANEVA_PEOPLE, humaneva_cameras  # noqa: E402
 from common.errors import UserError  # noqa: E402
-from common.files import save_npz  # noqa: E402
-from common.skeleton import HUMANEVA_15  # noqa: E402
+from common.files.writing import save_npz  # noqa: E402
+from common.geometry.skeleton import HUMANEVA_15  # noqa: E402
 
 JOINTS = len(HUMANEVA_15)
 SPLITS = ("Train", "Validate")

@@ -27,12 +27,13 @@ import numpy as np
 if __name__ == "__main__":  # run as a file: let it find the project
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.binocular import formats, labels
-from common.binocular.rectify import Rig
+from common.datasets import stereo_formats as formats
+from common.datasets import stereo_labels as labels
 from common.datasets.h36m_cameras import h36m_cameras
 from common.errors import UserError
-from common.safe_load import load_archive
-from common.skeleton import STEREO_17_OF_32, STEREO_17_OF_MHAD_35
+from common.files.reading import load_archive
+from common.geometry.rectification import Rig
+from common.geometry.skeleton import STEREO_17_OF_32, STEREO_17_OF_MHAD_35
 
 _RENAMED = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog", "WalkTogether": "WalkingTogether"}
 

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.adapting import clips, settings, source_content, source_lifter, target_clips  # noqa: F401 (fixtures)
+from tests.people import walk  # noqa: F401
+from tests.stereo_files import stereo  # noqa: F401
+
 VECTORS = Path(__file__).parent / "vectors"
 torch.set_num_threads(1)
 

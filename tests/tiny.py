@@ -9,11 +9,11 @@ from tempfile import mkdtemp
 
 import torch
 
-from common.cli import check, run
-from common.datasets.synthetic import write_h36m
+from common.datasets.synthetic.h36m import write_h36m
 from common.engine.devices import Place
-from common.options import parse
-from common.presets import PRESETS
+from common.programs.main import check, run
+from common.settings.flags import parse
+from common.settings.presets import PRESETS
 
 CPU = Place(torch.device("cpu"))
 

@@ -27,12 +27,12 @@ from common.adaptation.losses import (
     target_loss,
 )
 from common.adaptation.placement import Placed, place, place_published, residual_of_detector
-from common.camera import project
 from common.datasets.windows import Batch, Windows
+from common.diffusion.noise import seed_of
 from common.engine.devices import Place, autocast
 from common.engine.evaluate import Sampling, choose_chunk, sample
 from common.errors import UserError
-from common.noise import seed_of
+from common.geometry.camera import project
 
 
 @dataclass(frozen=True)

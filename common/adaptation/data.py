@@ -11,7 +11,7 @@ import numpy as np
 from common.datasets import dataset, load_clips
 from common.datasets.clips import Clip
 from common.errors import UserError
-from common.skeleton import H36M_17, Skeleton, joint_map
+from common.geometry.skeleton import H36M_17, Skeleton, joint_map
 
 Notice = Callable[[str], None]
 

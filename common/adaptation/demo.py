@@ -17,12 +17,12 @@ from common.adaptation.lifter import for_evaluation, load_adapted, load_source_o
 from common.adaptation.score import poses_of
 from common.adaptation.source import find_source
 from common.adaptation.work import adapt
-from common.datasets.synthetic import write_h36m
-from common.datasets.synthetic_3dhp import write_threedhp
+from common.datasets.synthetic.h36m import write_h36m
+from common.datasets.synthetic.threedhp import write_threedhp
 from common.datasets.windows import Windows
 from common.engine.devices import Place
 from common.engine.log import say
-from common.skeleton import SKELETONS
+from common.geometry.skeleton import SKELETONS
 from common.viz.figure import grid_figure
 
 SOURCE_ACTIONS = ("Walking", "Directions", "Greeting", "Phoning", "Waiting")  # one take of each

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from common.adaptation.lora import LoRALinear, add_lora, base_weights, merge_lora
-from common.adaptation.refiner import make_refiner, published_refiner
+from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint
 from common.errors import UserError
-from common.lifter import DiffusionLifter
-from common.safe_load import load_torch
-from common.skeleton import MPI_INF_3DHP_17
+from common.files.reading import load_torch
+from common.geometry.skeleton import MPI_INF_3DHP_17
+from common.models.low_rank import LoRALinear, add_lora, base_weights, merge_lora
+from common.models.refiner import make_refiner, published_refiner
 
 _PREFIX = re.compile(r"^(module\.|pose_estimator\.)+")
 

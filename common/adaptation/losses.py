@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.camera import fit_root, project, undistort
-from common.metrics import joint_errors
+from common.geometry.camera import fit_root, project, undistort
+from common.scoring.metrics import joint_errors
 
 
 @dataclass(frozen=True)

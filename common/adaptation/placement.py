@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from common.camera import project, undistort
+from common.geometry.camera import project, undistort
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from common.datasets import dataset
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
 from common.engine import checkpoint, report
+from common.engine.cards import check_card
 from common.engine.devices import Place
 from common.engine.evaluate import EVALUATION_WINDOWS, Sampling
 from common.engine.log import say
+from common.geometry.skeleton import H36M_17, SKELETONS
 from common.models.blocks import choose_attention
-from common.programs.cards import check_card
 from common.programs.export_3dhp import score_exports
-from common.skeleton import H36M_17, SKELETONS
 
 
 def sampling_of(options: Namespace) -> Sampling:

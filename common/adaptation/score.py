@@ -16,11 +16,11 @@ from common.datasets.windows import Batch, Windows
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling, evaluate, sample
 from common.engine.report import heading, summarise
-from common.hypotheses import available
-from common.metrics import joint_errors
+from common.geometry.skeleton import MPI_INF_3DHP_17
 from common.programs.export_3dhp import Export3DHP
+from common.scoring.hypotheses import available
 from common.scoring.measures import score
-from common.skeleton import MPI_INF_3DHP_17
+from common.scoring.metrics import joint_errors
 
 MEASURES = {"mpjpe": "MPJPE mm", "p_mpjpe": "P-MPJPE mm", "pck": "PCK %", "auc": "AUC %"}
 

@@ -11,19 +11,19 @@ from common.adaptation import results
 from common.adaptation.adapt import Adapter, Recipe, mean_reprojection
 from common.adaptation.data import in_layout, load_source, load_target, unlabelled
 from common.adaptation.lifter import contents, count_adapted, load_adapted, make_adapted, read
-from common.adaptation.options import settings_of
 from common.adaptation.score import score_lifter
 from common.adaptation.source import check_source
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
 from common.engine import checkpoint
+from common.engine.cards import check_card
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
 from common.engine.log import Board, say
 from common.errors import UserError
+from common.geometry.skeleton import H36M_17, SKELETONS
 from common.models.blocks import choose_attention
-from common.programs.cards import check_card
-from common.skeleton import H36M_17, SKELETONS
+from common.settings.adaptation import settings_of
 
 BEST = "best_epoch.bin"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.binocular.network import GraphDenoiser
 from common.engine.checkpoint import save  # noqa: F401  (written whole or not at all)
 from common.errors import UserError
-from common.safe_load import load_torch
+from common.files.reading import load_torch
+from common.models.two_view import GraphDenoiser
 
 VERSION = 1
 _PROFILER = re.compile(r"(^|\.)total_(ops|params)$")

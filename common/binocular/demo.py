@@ -15,16 +15,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from common.binocular import formats, labels, options
-from common.binocular.data import load_split
-from common.binocular.geometry import crop_units_to_pixels
 from common.binocular.noise import measure, save_noise
-from common.binocular.rectify import Rig
 from common.binocular.run import Run, choose_device, fix_seeds, talker
 from common.binocular.work import evaluate_run, train_run
+from common.datasets import stereo_formats as formats
+from common.datasets import stereo_labels as labels
 from common.datasets.actions import ACTIONS, synthetic_motion
-from common.datasets.body import BODIES, Body, make_body
-from common.skeleton import H36M_17, STEREO_17, joint_map
+from common.datasets.stereo import load_split
+from common.datasets.synthetic.body import BODIES, Body, make_body
+from common.geometry.rectification import Rig
+from common.geometry.skeleton import H36M_17, STEREO_17, joint_map
+from common.geometry.stereo import crop_units_to_pixels
+from common.settings import two_view as options
 
 DATA, OUT = Path("data/demo_2view"), Path("checkpoint/demo_2view")
 SIZE = 384  # pixels, side of the crop

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.binocular.data import StereoData, action_name
-from common.binocular.geometry import triangulate
 from common.binocular.noise import DetectorNoise
-from common.metrics import joint_errors, mpjpe, p_mpjpe
-from common.skeleton import STEREO_17
+from common.datasets.stereo import StereoData, action_name
+from common.geometry.skeleton import STEREO_17
+from common.geometry.stereo import triangulate
+from common.scoring.metrics import joint_errors, mpjpe, p_mpjpe
 
 COLUMNS = ("absolute", "relative", "procrustes", "root")
 ROWS = {

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.binocular import formats
-from common.binocular.data import StereoData, label_kind, load_labels, load_split
+from common.datasets import stereo_formats as formats
+from common.datasets.stereo import StereoData, label_kind, load_labels, load_split
 from common.errors import UserError
-from common.safe_load import load_array
+from common.files.reading import load_array
 
 
 @dataclass(frozen=True)

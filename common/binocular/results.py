@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.binocular.data import StereoData
 from common.binocular.evaluate import COLUMNS, ROWS, Scores, gain, published_metrics
-from common.binocular.geometry import to_channels
+from common.datasets.stereo import StereoData
+from common.geometry.stereo import to_channels
 
 
 def save_arrays(folder: Path, data: StereoData, poses: dict[str, Tensor], states: list[Tensor], final: Tensor) -> None:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common.binocular import diffusion
-from common.binocular.diffusion import Process, Views
-from common.binocular.geometry import project, triangulate
-from common.noise import window_noise
+from common.diffusion import two_view as diffusion
+from common.diffusion.noise import window_noise
+from common.diffusion.two_view import Process, Views
+from common.geometry.stereo import project, triangulate
 
 
 @dataclass(frozen=True)

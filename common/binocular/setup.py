@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from common.binocular import formats
-from common.binocular.data import StereoData, action_name, load_split
-from common.binocular.diffusion import time_grid
 from common.binocular.noise import DetectorNoise, leak, load_noise
-from common.binocular.options import LOOSE
 from common.binocular.run import Run
 from common.binocular.sample import Sampler
 from common.binocular.train import make_process
+from common.datasets import stereo_formats as formats
+from common.datasets.stereo import StereoData, action_name, load_split
+from common.diffusion.two_view import time_grid
 from common.errors import UserError
+from common.settings.two_view import LOOSE
 
 DEPTH_AXIS = {"default": "camera", "published": "world_z"}
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common.binocular import checkpoint
-from common.binocular.data import StereoData
-from common.binocular.diffusion import Process, antithetic_times, lift, losses, schedule
-from common.binocular.network import GraphDenoiser
 from common.binocular.noise import DetectorNoise
+from common.datasets.stereo import StereoData
+from common.diffusion.two_view import Process, antithetic_times, lift, losses, schedule
 from common.errors import UserError
+from common.models.two_view import GraphDenoiser
 
 
 def make_optimiser(network: nn.Module, settings: dict) -> torch.optim.Optimizer:

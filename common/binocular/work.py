@@ -10,14 +10,14 @@ import torch
 
 from common.binocular import checkpoint, results
 from common.binocular.evaluate import baselines, errors, score
-from common.binocular.geometry import triangulate
-from common.binocular.network import GraphDenoiser
-from common.binocular.options import TRAINED
 from common.binocular.run import Run
 from common.binocular.sample import aggregate, predict
 from common.binocular.setup import guard_leak, load_side, make_sampler, pick_actions, read_noise, settle
 from common.binocular.train import Trainer, ema_network, hold_out, make_process, train
 from common.errors import UserError
+from common.geometry.stereo import triangulate
+from common.models.two_view import GraphDenoiser
+from common.settings.two_view import TRAINED
 
 
 def train_run(run: Run) -> Path:
@@ -135,7 +135,7 @@ def evaluate_run(run: Run) -> dict:
     run.say(f"{sampler.hypotheses} hypotheses, times {sampler.grid}, {about['weights']} weights; millimetres.")
     run.say(results.table(report))
     if run.figures:
-        from common.binocular.figure import draw_frames  # Matplotlib: not needed otherwise
+        from common.viz.stereo import draw_frames  # Matplotlib: not needed otherwise
 
         for path in draw_frames(folder, data, start, poses, run.figures, run.note):
             run.say(str(path))

@@ -12,7 +12,7 @@ from common.datasets import custom, h36m, humaneva, threedhp
 from common.datasets.checks import select_actions
 from common.datasets.clips import Clip
 from common.errors import UserError
-from common.skeleton import Skeleton
+from common.geometry.skeleton import Skeleton
 
 
 @dataclass(frozen=True)

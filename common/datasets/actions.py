@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.datasets.body import BODIES, CHANNELS, HIGHEST, LOWEST, NEUTRAL, Body, channel, forward_kinematics
-from common.datasets.motion import Gait, Path, footsteps, key_curve, loop_path, standing_path, wander
+from common.datasets.synthetic.body import BODIES, CHANNELS, HIGHEST, LOWEST, NEUTRAL, Body, channel, forward_kinematics
+from common.datasets.synthetic.motion import Gait, Path, footsteps, key_curve, loop_path, standing_path, wander
 from common.errors import UserError
 
 # Key poses, written for the right hand: a_ is the acting arm, o_ the other, b_ both. Channels not named are neutral.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.camera import Camera
+from common.geometry.camera import Camera
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.camera import Camera, pixels_to_screen, screen_intrinsics
 from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
 from common.datasets.clips import Clip
 from common.errors import UserError
-from common.safe_load import load_archive
-from common.skeleton import COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton, joint_map
+from common.files.reading import load_archive
+from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
+from common.geometry.skeleton import COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton, joint_map
 
 MEMBERS = ("positions_3d", "cameras", "fps", "joints", "parents", "left", "right")
 WHERE = "docs/custom_data.md says what belongs into it"

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.camera import pixels_to_screen
 from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
 from common.datasets.clips import Clip
 from common.datasets.h36m_cameras import h36m_cameras
 from common.errors import UserError
-from common.safe_load import load_archive
-from common.skeleton import COCO_17, H36M_17, H36M_17_OF_32, Skeleton, joint_map
+from common.files.reading import load_archive
+from common.geometry.camera import pixels_to_screen
+from common.geometry.skeleton import COCO_17, H36M_17, H36M_17_OF_32, Skeleton, joint_map
 
 SKELETON = H36M_17
 FPS = 50.0

@@ -9,8 +9,8 @@ import json
 from functools import cache
 from pathlib import Path
 
-from common.camera import Camera, screen_intrinsics
 from common.errors import UserError
+from common.geometry.camera import Camera, screen_intrinsics
 
 H36M_SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 

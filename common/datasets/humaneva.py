@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.camera import pixels_to_screen
 from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
 from common.datasets.clips import Clip
 from common.datasets.humaneva_cameras import humaneva_cameras
 from common.errors import UserError
-from common.safe_load import load_archive
-from common.skeleton import COCO_17, H36M_17, HUMANEVA_15, Skeleton, joint_map
+from common.files.reading import load_archive
+from common.geometry.camera import pixels_to_screen
+from common.geometry.skeleton import COCO_17, H36M_17, HUMANEVA_15, Skeleton, joint_map
 
 SKELETON = HUMANEVA_15
 FPS = 60.0

@@ -10,8 +10,8 @@ import json
 from functools import cache
 from pathlib import Path
 
-from common.camera import Camera
 from common.errors import UserError
+from common.geometry.camera import Camera
 
 HUMANEVA_PEOPLE = ("S1", "S2", "S3")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.camera import Camera, pixels_to_screen, screen_intrinsics
 from common.datasets.checks import check_pixels, require_file, select_subjects
 from common.datasets.clips import Clip
 from common.datasets.threedhp_cameras import threedhp_camera
@@ -25,7 +24,8 @@ from common.datasets.threedhp_layout import (
     archive_name,
 )
 from common.errors import UserError
-from common.safe_load import load_archive
+from common.files.reading import load_archive
+from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
 
 WHERE = "data/convert_3dhp.py makes it from the official download; `python main_3dhp.py --demo` needs no data"
 

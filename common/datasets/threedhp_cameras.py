@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.camera import Camera, screen_intrinsics
 from common.datasets.threedhp_layout import TEST_SIZES
 from common.errors import UserError
+from common.geometry.camera import Camera, screen_intrinsics
 
 
 @dataclass(frozen=True)

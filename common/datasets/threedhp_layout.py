@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.skeleton import MPI_INF_3DHP_17
+from common.geometry.skeleton import MPI_INF_3DHP_17
 
 SKELETON = MPI_INF_3DHP_17  # its root, the pelvis, is joint 14
 

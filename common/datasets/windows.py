@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.datasets.clips import Clip
-from common.skeleton import Skeleton
+from common.geometry.skeleton import Skeleton
 
 
 def symmetric_starts(frames: int, length: int, stride: int) -> list[int]:

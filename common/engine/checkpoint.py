@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from common.diffusion.lifter import DiffusionLifter
 from common.errors import UserError
-from common.files import whole_file
-from common.lifter import DiffusionLifter
+from common.files.reading import load_torch
+from common.files.writing import whole_file
+from common.geometry.skeleton import SKELETONS, skeleton_of
 from common.models import REGISTRY, build
-from common.safe_load import load_torch
-from common.skeleton import SKELETONS, skeleton_of
 
 VERSION = 1
 

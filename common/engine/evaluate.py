@@ -12,11 +12,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.datasets.windows import Batch, Windows
+from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.noise import window_noise
 from common.engine.devices import Place, autocast
-from common.hypotheses import Evidence, available, average_repeats
-from common.lifter import DiffusionLifter
-from common.metrics import mpjpe, procrustes_align
-from common.noise import window_noise
+from common.scoring.hypotheses import Evidence, available, average_repeats
+from common.scoring.metrics import mpjpe, procrustes_align
 
 EVALUATION_WINDOWS = 4  # windows at a time where -b does not say
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from common.datasets.clips import Clip
 from common.engine.evaluate import Errors
-from common.files import whole_file
-from common.hypotheses import AGGREGATIONS
+from common.files.writing import whole_file
+from common.scoring.hypotheses import AGGREGATIONS
 
 TITLES = {"protocol_1": "Protocol #1 Error (MPJPE)", "protocol_2": "Protocol #2 Error (P-MPJPE)"}
 

@@ -13,11 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from common.datasets.windows import Windows
+from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.noise import seed_of
 from common.engine.devices import Place, autocast
 from common.errors import UserError
-from common.lifter import DiffusionLifter
 from common.models.blocks import share_batch
-from common.noise import seed_of
 
 
 @dataclass(frozen=True)

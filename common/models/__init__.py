@@ -7,18 +7,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from common.diffusion import diff3dhpe as diff3dhpe_diffusion
+from common.diffusion.lifter import Diffusion, d3dp_diffusion
 from common.errors import UserError
-from common.lifter import Diffusion, d3dp_diffusion
-from common.models import (
-    diff3dhpe,
-    diff3dhpe_diffusion,
-    finepose,
-    grap2eq,
-    grap2eq_published,
-    graphdiffu,
-    ktpformer,
-    mixste,
-)
+from common.models import diff3dhpe, finepose, grap2eq, grap2eq_published, graphdiffu, ktpformer, mixste
 
 
 @dataclass(frozen=True)

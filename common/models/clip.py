@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.safe_load import load_torch, load_torchscript
+from common.files.reading import load_torch, load_torchscript
 
 WIDTH, CONTEXT = 512, 77
 _HUB = ("timm/vit_base_patch32_clip_224.openai", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"))

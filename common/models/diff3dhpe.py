@@ -1,7 +1,7 @@
 """Diff3DHPE: MixSTE whose attention is a graph diffusion, with a time code in every block (Zhou et al., ICCVW 2023).
 
 `Diff3DHPE` gives all frames of the window (published as s2s), `Diff3DHPECentre` the middle one (s2f). Their diffusion,
-which is not D3DP's, is in common/models/diff3dhpe_diffusion.py.
+which is not D3DP's, is in common/diffusion/diff3dhpe.py.
 """
 
 from __future__ import annotations

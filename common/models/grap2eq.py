@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.geometry.skeleton import skeleton_of
 from common.models.blocks import LayerNorm6
 from common.models.graph_conv import GraphBlock, joint_graph, temporal_graph
 from common.models.mixste import MixSTE
 from common.models.prompt_layouts import CONTEXT
 from common.models.text import TextAttention, TextCondition, TextConditioned
-from common.skeleton import skeleton_of
 
 
 def velocity(x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from common.datasets.windows import published_chunk_starts
-from common.lifter import Diffusion, d3dp_diffusion
+from common.diffusion.lifter import Diffusion, d3dp_diffusion
 from common.models.grap2eq import prompt_layout
 from common.models.prompt_layouts import H36M_ACTIONS, LAYOUTS, published_prompts
 

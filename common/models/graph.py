@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.skeleton import Skeleton, skeleton_of
+from common.geometry.skeleton import Skeleton, skeleton_of
 
 # Where GraphDiffu's edge lists differ from the data set's tree: the head top hangs on the neck (graphdiffu_d3dp 2.2).
 _PUBLISHED_MOVES = {"mpi_inf_3dhp_17": {("HeadTop", "Head"): ("HeadTop", "Neck")}}

@@ -10,8 +10,8 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.geometry.skeleton import Skeleton, skeleton_of
 from common.models.blocks import DropPath, LayerNorm6
-from common.skeleton import Skeleton, skeleton_of
 
 # Directed links that the published lists forgot: from the first joint, the second is not seen.
 _FORGOTTEN = {

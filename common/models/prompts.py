@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files.writing import whole_file
 from common.models.clip import TextTower, load_tower, random_tower
 from common.models.prompt_layouts import (
     CTX_SEED,

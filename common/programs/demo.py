@@ -10,13 +10,13 @@ import numpy as np
 
 from common.datasets import dataset, load_clips
 from common.datasets.clips import Clip
-from common.datasets.synthetic import write_h36m
-from common.datasets.synthetic_3dhp import write_threedhp
-from common.datasets.synthetic_humaneva import write_humaneva
+from common.datasets.synthetic.h36m import write_h36m
+from common.datasets.synthetic.humaneva import write_humaneva
+from common.datasets.synthetic.threedhp import write_threedhp
 from common.engine import checkpoint
+from common.engine.clips import lift_clip
 from common.engine.devices import Place
 from common.engine.log import say
-from common.programs.clips import lift_clip
 from common.programs.evaluate import sampling_of
 from common.programs.page import NAME, write_page
 from common.programs.train import BEST, train

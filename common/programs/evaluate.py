@@ -15,16 +15,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.datasets import dataset, load_clips
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
+from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint, report
 from common.engine.devices import Place
 from common.engine.evaluate import EVALUATION_WINDOWS, Errors, Sampling, estimate_seconds, evaluate
 from common.engine.log import say
-from common.hypotheses import available
-from common.lifter import DiffusionLifter
-from common.metrics import mpjpe, p_mpjpe
+from common.engine.opening import open_lifter
 from common.models import REGISTRY
 from common.programs.export_3dhp import Export3DHP, score_exports
-from common.programs.lifters import open_lifter
+from common.scoring.hypotheses import available
+from common.scoring.metrics import mpjpe, p_mpjpe
 
 
 def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: list[Clip] | None = None) -> dict:

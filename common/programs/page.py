@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from common.camera import screen_to_pixels
 from common.datasets import load_clips
 from common.datasets.clips import Clip
+from common.diffusion.lifter import DiffusionLifter
+from common.engine.clips import Lifted, choose_clip, lift_clip, sampling_for
 from common.engine.devices import Place
 from common.engine.log import say
-from common.lifter import DiffusionLifter
-from common.programs.clips import Lifted, choose_clip, lift_clip, sampling_for
-from common.programs.lifters import open_lifter
+from common.engine.opening import open_lifter
+from common.geometry.camera import screen_to_pixels
+from common.viz.viewer import write_viewer
 from common.wild.lifting import trained_on
-from common.wild.viewer import write_viewer
 
 NAME = "viewer.html"
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.clips import Clip
+from common.diffusion.lifter import DiffusionLifter
+from common.engine.clips import lift_clip
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
 from common.errors import UserError
-from common.lifter import DiffusionLifter
 from common.models import REGISTRY
-from common.programs.clips import lift_clip
 from common.programs.render import drawn_frames
 from common.programs.trace import forward_states, trace_frame
 from common.viz.animation import animate, animate_forward, animate_grid, animate_reverse

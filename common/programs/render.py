@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets import load_clips
+from common.engine.clips import choose_clip, lift_clip, sampling_for
 from common.engine.devices import Place
 from common.engine.log import say
+from common.engine.opening import open_lifter
 from common.errors import UserError
-from common.programs.clips import choose_clip, lift_clip, sampling_for
-from common.programs.lifters import open_lifter
-from common.video import check_ending
+from common.files.video import check_ending
 from common.viz.animation import animate
 
 

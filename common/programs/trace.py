@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from common.datasets.clips import Clip
-from common.diffusion import q_sample
+from common.diffusion.ddim import q_sample
+from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.noise import seed_of, window_noise
+from common.engine.clips import aggregation_for, answered_frames, batch_of, rows_for, windows_of
 from common.engine.devices import Place, autocast
 from common.engine.evaluate import Sampling, choose_chunk, evidence_of
-from common.hypotheses import AGGREGATIONS, average_repeats
-from common.lifter import DiffusionLifter
-from common.noise import seed_of, window_noise
-from common.programs.clips import aggregation_for, answered_frames, batch_of, rows_for, windows_of
+from common.scoring.hypotheses import AGGREGATIONS, average_repeats
 
 
 @dataclass(frozen=True)

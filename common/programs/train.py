@@ -13,18 +13,18 @@ import torch
 from common.datasets import dataset, hold_out, load_clips
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows, symmetric_starts
+from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.single_pass import single_pass_training_loss
 from common.engine import checkpoint
+from common.engine.cards import check_card, new_card
+from common.engine.clips import picture_of
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling, evaluate
 from common.engine.log import Board, say, write_training_log
 from common.engine.train import Recipe, Trainer
 from common.errors import UserError
-from common.lifter import DiffusionLifter
-from common.losses import single_pass_training_loss
 from common.models import REGISTRY
 from common.models.blocks import choose_attention
-from common.programs.cards import check_card, new_card
-from common.programs.clips import picture_of
 from common.programs.evaluate import evaluate_checkpoint
 
 BEST = "best_epoch_1_1.bin"

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from common.cli import guarded
-from common.config_files import read_config
 from common.datasets import dataset, load_clips
 from common.datasets.clips import Clip
+from common.diffusion.noise import seed_of
 from common.engine import checkpoint, devices
+from common.engine.clips import sampling_for
 from common.engine.devices import Place
 from common.engine.log import say
+from common.engine.opening import open_lifter
 from common.errors import UserError
-from common.noise import seed_of
-from common.options import Flag, in_group, parse, yes_no
-from common.programs.clips import sampling_for
-from common.programs.lifters import open_lifter
+from common.files.video import ENDINGS
+from common.programs.main import guarded
 from common.programs.pictures import KINDS, Model, Shot, Work
-from common.video import ENDINGS
+from common.settings.config_files import read_config
+from common.settings.flags import Flag, in_group, parse, yes_no
 from common.viz.layout import FORMATS
 
 FLAGS: tuple[Flag, ...] = (

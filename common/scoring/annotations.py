@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from common.errors import UserError
-from common.skeleton import MPI_INF_3DHP_17
+from common.geometry.skeleton import MPI_INF_3DHP_17
 
 SKELETON = MPI_INF_3DHP_17
 SEQUENCES = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")

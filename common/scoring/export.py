@@ -8,8 +8,8 @@ import numpy as np
 import scipy.io
 
 from common.errors import UserError
-from common.files import whole_file
-from common.skeleton import MPI_INF_3DHP_17
+from common.files.writing import whole_file
+from common.geometry.skeleton import MPI_INF_3DHP_17
 
 SKELETON = MPI_INF_3DHP_17
 PREFIX = "inference_data"

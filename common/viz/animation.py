@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common.camera import Camera
 from common.errors import UserError
-from common.skeleton import Skeleton
-from common.video import check_ending, read_frames, video_info, write_video
+from common.files.video import check_ending, read_frames, video_info, write_video
+from common.geometry.camera import Camera
+from common.geometry.skeleton import Skeleton
 from common.viz.draw import legend_handles
 from common.viz.figure import NOTE, error_mm
 from common.viz.grid import Grid

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files.writing import whole_file
 from common.viz.draw import LIGHT
 from common.viz.layout import INK
 

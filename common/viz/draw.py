@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
-from common.skeleton import Skeleton
+from common.geometry.skeleton import Skeleton
 
 LIGHT = {"left": "#0072B2", "right": "#D55E00", "centre": "#333333"}  # on white
 DARK = {"left": "#56B4E9", "right": "#E69F00", "centre": "#F5F5F5"}  # on black or on a video

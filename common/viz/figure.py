@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.camera import Camera
-from common.skeleton import Skeleton
+from common.geometry.camera import Camera
+from common.geometry.skeleton import Skeleton
 from common.viz.draw import DrawnSkeleton, legend_handles
 from common.viz.grid import Grid
 from common.viz.layout import Page, caption_height, footer_height, formats_for, save

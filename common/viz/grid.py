@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.camera import Camera
-from common.skeleton import Skeleton
+from common.geometry.camera import Camera
+from common.geometry.skeleton import Skeleton
 from common.viz.draw import legend_handles
 from common.viz.layout import Page, caption_height, footer_height
 from common.viz.panels import PosePanel, limits_of

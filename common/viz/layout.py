@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from common.errors import UserError
-from common.files import whole_file
+from common.files.writing import whole_file
 from common.viz.draw import DrawnSkeleton
 
 FORMATS = ("png", "svg", "pdf")

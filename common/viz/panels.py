@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from PIL import Image
 
-from common.skeleton import Skeleton
+from common.geometry.skeleton import Skeleton
 from common.viz.draw import DARK, LIGHT, TRUTH, DrawnFloor, DrawnSkeleton
 from common.viz.view import View
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common.camera import Camera, quaternion_rotate
+from common.geometry.camera import Camera, quaternion_rotate
 
 ELEVATION = 15.0  # degrees above the horizon, as the field draws its poses
 _NO_ROTATION = (1.0, 0.0, 0.0, 0.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.skeleton import Skeleton
+from common.geometry.skeleton import Skeleton
 
 LEFT, RIGHT, MIDDLE = "#1f77d0", "#e2711d", "#3f4a58"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from common.errors import UserError
-from common.skeleton import H36M_17, Skeleton, joint_map
+from common.geometry.skeleton import H36M_17, Skeleton, joint_map
 from common.wild.tracking import Track
 
 THRESHOLD = 0.3  # of confidence, below which a joint counts as missing

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.skeleton import COCO_17, HALPE_26, Skeleton
+from common.geometry.skeleton import COCO_17, HALPE_26, Skeleton
 from common.wild.keypoints import Detections
 
 # A detector maps an image (height, width, 3), uint8 RGB, to people (N, J, 3): pixels and confidence.

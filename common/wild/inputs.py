@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.skeleton import Skeleton
-from common.video import VideoInfo, read_frames, video_info
+from common.files.video import VideoInfo, read_frames, video_info
+from common.geometry.skeleton import Skeleton
 from common.wild.detect import Detector, detect_people, load_detector
 from common.wild.keypoints import Detections, read_keypoints
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.safe_load import load_archive, load_array
-from common.skeleton import BODY_25, COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton
+from common.files.reading import load_archive, load_array
+from common.geometry.skeleton import BODY_25, COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton
 from common.wild import formats
 
 # What a number of joints means where nothing names them. Whole-body layouts begin with the body's joints.

@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.camera import Camera, pixels_to_screen
 from common.datasets.clips import Clip
 from common.datasets.windows import Batch, Windows
+from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.noise import window_noise
 from common.engine import checkpoint
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling, choose_chunk, sample
 from common.errors import UserError
-from common.hypotheses import AGGREGATIONS, Evidence
-from common.lifter import DiffusionLifter
+from common.files.poses import Person, spread_of
+from common.geometry.camera import Camera, pixels_to_screen
+from common.geometry.skeleton import Skeleton
 from common.models import REGISTRY
 from common.models.blocks import choose_attention
-from common.noise import window_noise
-from common.skeleton import Skeleton
+from common.scoring.hypotheses import AGGREGATIONS, Evidence
 from common.wild.placing import place_roots
-from common.wild.poses import Person, spread_of
 from common.wild.sequence import at_times, blend, match_hypotheses, resample, stream, window_starts
 
 FPS = 50.0  # of checkpoints whose card does not say: Human3.6M's

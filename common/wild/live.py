@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.camera import pixels_to_screen
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
 from common.errors import UserError
-from common.skeleton import Skeleton, joint_map
+from common.files.poses import Person
+from common.geometry.camera import pixels_to_screen
+from common.geometry.skeleton import Skeleton, joint_map
 from common.wild.cleaning import fill_gaps
 from common.wild.lifting import Model, View, lift_stream, trained_on
 from common.wild.placing import place_roots
-from common.wild.poses import Person
 from common.wild.sequence import at_times
 from common.wild.tracking import box, iou, oks
 

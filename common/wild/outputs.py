@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.camera import pixels_to_screen
+from common.files.bvh import write_bvh
+from common.files.poses import Person, write_poses
+from common.geometry.camera import pixels_to_screen
 from common.viz.animation import animate_models
-from common.wild.bvh import write_bvh
+from common.viz.viewer import write_viewer
 from common.wild.inputs import Source
 from common.wild.lifting import Model, View, trained_on
-from common.wild.poses import Person, write_poses
-from common.wild.viewer import write_viewer
 
 KINDS = ("poses", "bvh", "viewer", "video")
 

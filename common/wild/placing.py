@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import median_filter
 from scipy.signal import savgol_filter
 
-from common.camera import fit_root, undistort
+from common.geometry.camera import fit_root, undistort
 
 LEAST = 0.02  # weight of a joint that was not seen: it only counts where none was
 

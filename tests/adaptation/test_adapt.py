@@ -13,7 +13,7 @@ from common.datasets.windows import Windows
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
 from common.errors import UserError
-from common.skeleton import H36M_17
+from common.geometry.skeleton import H36M_17
 
 PLACE = Place(torch.device("cpu"))
 SETTINGS = {

@@ -7,7 +7,7 @@ import torch
 from common.adaptation.data import in_layout, joint_order, split_takes, unlabelled
 from common.datasets.windows import Windows, published_test_starts
 from common.errors import UserError
-from common.skeleton import COCO_17, H36M_17, MPI_INF_3DHP_17
+from common.geometry.skeleton import COCO_17, H36M_17, MPI_INF_3DHP_17
 
 # posynda.md 4.4: which 3DHP joint each Human3.6M joint is, and back.
 H36M_OF_3DHP = [14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4]

@@ -15,7 +15,7 @@ from common.adaptation.lifter import (
 from common.datasets.windows import Windows
 from common.engine import checkpoint
 from common.errors import UserError
-from common.skeleton import H36M_17, MPI_INF_3DHP_17
+from common.geometry.skeleton import H36M_17, MPI_INF_3DHP_17
 
 
 @pytest.fixture

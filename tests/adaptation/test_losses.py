@@ -12,7 +12,7 @@ from common.adaptation.losses import (
     source_loss,
     target_loss,
 )
-from common.camera import project, screen_intrinsics
+from common.geometry.camera import project, screen_intrinsics
 
 
 def recorded(v, kind):

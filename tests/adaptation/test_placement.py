@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.adaptation.placement import place, place_published, residual_of_detector, smoothed
-from common.camera import project
+from common.geometry.camera import project
 
 H36M_LIKE = (2.29, 2.29, 0.025, 0.03, -0.2, 0.24, -0.002, -0.001, -0.0015)
 

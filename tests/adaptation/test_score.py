@@ -8,15 +8,15 @@ import torch
 
 from common.adaptation.data import in_layout, joint_order
 from common.adaptation.score import actions_table, score_lifter, table
-from common.datasets.synthetic_3dhp import write_threedhp
+from common.datasets.synthetic.threedhp import write_threedhp
 from common.datasets.threedhp import load_threedhp
 from common.datasets.windows import Windows
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
-from common.metrics import mpjpe
+from common.geometry.skeleton import H36M_17, MPI_INF_3DHP_17
 from common.scoring.export import read_predictions
+from common.scoring.metrics import mpjpe
 from common.scoring.threedhp import score_folder
-from common.skeleton import H36M_17, MPI_INF_3DHP_17
 
 PLACE = Place(torch.device("cpu"))
 

@@ -6,9 +6,9 @@ import torch
 
 from benchmarks import plain
 from benchmarks.work import COLUMNS, MODES, SIZES, Bench
-from common.diffusion import network_input
+from common.diffusion.ddim import network_input
+from common.geometry.skeleton import H36M_17
 from common.models import REGISTRY
-from common.skeleton import H36M_17
 
 
 @pytest.fixture(params=REGISTRY)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from common.binocular import demo, formats, options, program
-from common.binocular.data import load_split
+from common.binocular import demo
 from common.binocular.noise import load_noise
+from common.datasets import stereo_formats as formats
+from common.datasets.stereo import load_split
+from common.programs import two_view as program
+from common.settings import two_view as options
 
 
 @pytest.fixture(scope="module")

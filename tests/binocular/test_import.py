@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from common import import_checkpoint
 from common.binocular import checkpoint as two_view
-from common.binocular.network import GraphDenoiser
-from common.doctor import OK, check_file
-from common.export import read_safetensors
+from common.models.two_view import GraphDenoiser
+from common.programs import import_checkpoint
+from common.programs.doctor import OK, check_file
+from common.programs.export import read_safetensors
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 import scipy.io
 
 from common.datasets.h36m import load_h36m
-from common.safe_load import load_archive
+from common.files.reading import load_archive
 
 PROGRAM = Path(__file__).parents[2] / "data" / "convert_h36m.py"
 CALIBRATION = PROGRAM.parents[1] / "common" / "datasets" / "h36m_cameras.json"

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from common.binocular.data import load_labels, load_split
 from common.binocular.demo import make_rig
-from common.binocular.geometry import triangulate
 from common.binocular.noise import main as noise_main
-from common.binocular.program import main
-from common.binocular.rectify import Rig, rectify
 from common.datasets.h36m_cameras import h36m_cameras
+from common.datasets.stereo import load_labels, load_split
 from common.errors import UserError
-from common.skeleton import H36M_17_OF_32, STEREO_17_OF_32, STEREO_17_OF_MHAD_35
+from common.geometry.rectification import Rig, rectify
+from common.geometry.skeleton import H36M_17_OF_32, STEREO_17_OF_32, STEREO_17_OF_MHAD_35
+from common.geometry.stereo import triangulate
+from common.programs.two_view import main
 
 ROOT = Path(__file__).parents[2]
 

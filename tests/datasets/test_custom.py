@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from common.camera import project
 from common.datasets.custom import load_custom, write_custom_3d
 from common.datasets.windows import Windows
 from common.errors import UserError
-from common.skeleton import COCO_17, H36M_17, Skeleton, describe, joint_map, skeleton_of
+from common.geometry.camera import project
+from common.geometry.skeleton import COCO_17, H36M_17, Skeleton, describe, joint_map, skeleton_of
 
 ARM = Skeleton("arm", ("Hip", "Chest", "LHand", "RHand", "Top"), (-1, 0, 1, 1, 1), (2,), (3,), 0)
 FRONT = {

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from common.camera import project
 from common.datasets.checks import select_actions
 from common.datasets.h36m import load_h36m
 from common.errors import UserError
-from common.safe_load import load_archive
-from common.skeleton import H36M_17_OF_32
+from common.files.reading import load_archive
+from common.geometry.camera import project
+from common.geometry.skeleton import H36M_17_OF_32
 from tests.tiny import h36m_folder
 
 

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from common.camera import quaternion_rotate
 from common.datasets.checks import select_actions
 from common.datasets.clips import Clip
 from common.datasets.h36m_cameras import h36m_cameras
 from common.datasets.humaneva import TEST_SUBJECTS, TRAIN_SUBJECTS, h36m_as_humaneva, load_humaneva
 from common.datasets.humaneva_cameras import humaneva_cameras
-from common.datasets.synthetic_humaneva import FOCAL, SHORT, write_humaneva
+from common.datasets.synthetic.humaneva import FOCAL, SHORT, write_humaneva
 from common.datasets.windows import Windows
 from common.errors import UserError
-from common.skeleton import COCO_17, HUMANEVA_15
+from common.geometry.camera import quaternion_rotate
+from common.geometry.skeleton import COCO_17, HUMANEVA_15
 
 POSE = np.random.RandomState(0).uniform(-0.8, 0.8, (15, 3)).astype(np.float32)
 CHUNK = "Walking 1 chunk0"

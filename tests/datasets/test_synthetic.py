@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from common.datasets.actions import ACTIONS, synthetic_motion, synthetic_take
-from common.datasets.body import BODIES
 from common.datasets.h36m import load_h36m
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras
-from common.datasets.synthetic import capture_centre, project_all, write_h36m
+from common.datasets.synthetic.body import BODIES
+from common.datasets.synthetic.h36m import capture_centre, project_all, write_h36m
 from common.errors import UserError
-from common.safe_load import load_archive
-from common.skeleton import H36M_17, H36M_17_OF_32
+from common.files.reading import load_archive
+from common.geometry.skeleton import H36M_17, H36M_17_OF_32
 
 # Joint speeds of real people, metres a second: mean over frames, joints (left and right averaged) of recordings of
 # mocap.cs.cmu.edu at 50 frames a second. Walking: 28 clips whose trial is 'walk'; absolute, and relative to the hip.

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from common.camera import project
-from common.datasets.synthetic_3dhp import TEST_TAKES, write_threedhp
+from common.datasets.synthetic.threedhp import TEST_TAKES, write_threedhp
 from common.datasets.threedhp import load_both, load_threedhp
 from common.datasets.threedhp_layout import TRAIN_SEQUENCES
 from common.errors import UserError
+from common.geometry.camera import project
+from common.geometry.skeleton import MPI_INF_3DHP_17
 from common.scoring.annotations import read_annotation
 from common.scoring.export import write_predictions
 from common.scoring.threedhp import score_folder
-from common.skeleton import MPI_INF_3DHP_17
 
 SCRIPT = Path(__file__).parents[2] / "3dhp_test" / "test_util" / "mpii_test_predictions_ori_py.m"
 ROOT = MPI_INF_3DHP_17.root

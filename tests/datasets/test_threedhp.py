@@ -7,7 +7,7 @@ from common.datasets.threedhp import find_archive, load_both, load_threedhp
 from common.datasets.threedhp_layout import TRAIN_CAMERAS
 from common.datasets.windows import Windows
 from common.errors import UserError
-from common.skeleton import MPI_INF_3DHP_17
+from common.geometry.skeleton import MPI_INF_3DHP_17
 
 ROOT = MPI_INF_3DHP_17.root
 

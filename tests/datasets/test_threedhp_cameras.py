@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from common.camera import pixels_to_screen, project
 from common.datasets.threedhp_cameras import pixel_intrinsics, threedhp_camera
 from common.datasets.threedhp_layout import SKELETON, TEST_FRAMES, TEST_SIZES, TRAIN_CAMERAS, TRAIN_SEQUENCES
 from common.errors import UserError
+from common.geometry.camera import pixels_to_screen, project
 
 # Least-squares fits of annot3 onto annot2 (scoring reference, section 6): fx, fy, cx, cy.
 FITS = {"TS5": (1683.37, 1672.03, 939.94, 560.19), "TS6": (1683.90, 1672.66, 939.85, 560.11)}

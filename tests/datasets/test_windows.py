@@ -4,10 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.camera import Camera
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows, published_test_starts, symmetric_starts
-from common.skeleton import H36M_17
+from common.geometry.camera import Camera
+from common.geometry.skeleton import H36M_17
 
 CAMERA = Camera("c", 1000, 1000, (2.2, 2.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
 

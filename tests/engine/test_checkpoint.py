@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint
 from common.errors import UserError
-from common.lifter import DiffusionLifter
+from common.geometry.skeleton import H36M_17
 from common.models import build
-from common.skeleton import H36M_17
 
 NAMES = Path(__file__).parents[1] / "vectors" / "d3dp_names.json"
 

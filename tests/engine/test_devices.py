@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from common.diffusion.lifter import DiffusionLifter
 from common.engine import devices
 from common.errors import UserError
-from common.lifter import DiffusionLifter
+from common.geometry.skeleton import H36M_17
 from common.models import build
-from common.skeleton import H36M_17
 
 
 class NoDoubles(TorchDispatchMode):
@@ -29,7 +29,7 @@ def test_no_float64_tensor_reaches_the_device():
     from types import SimpleNamespace
 
     from common.engine.evaluate import Sampling, evidence_of, score
-    from common.hypotheses import AGGREGATIONS
+    from common.scoring.hypotheses import AGGREGATIONS
 
     device = torch.device("meta")
     lifter = DiffusionLifter(build("mixste", frames=3, channels=16, depth=1), H36M_17).to(device)

@@ -8,10 +8,10 @@ import torch
 
 from common.datasets.h36m import SKELETON, load_h36m
 from common.datasets.windows import Windows
+from common.diffusion.lifter import DiffusionLifter
 from common.engine.evaluate import Sampling, evaluate, score
-from common.hypotheses import AGGREGATIONS, Evidence
-from common.lifter import DiffusionLifter
 from common.models import build
+from common.scoring.hypotheses import AGGREGATIONS, Evidence
 from tests.tiny import CPU, command, h36m_folder
 
 

@@ -14,9 +14,9 @@ import torch
 from common.datasets import hold_out
 from common.datasets.h36m import SKELETON, load_h36m
 from common.datasets.windows import Windows
+from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint
 from common.engine.train import Recipe, Trainer
-from common.lifter import DiffusionLifter
 from common.models import build
 from common.programs import train as train_program
 from tests.tiny import CPU, command, flags, h36m_folder, options

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from common.datasets.windows import Batch
+from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.noise import window_noise
 from common.errors import UserError
-from common.lifter import DiffusionLifter
+from common.geometry.skeleton import H36M_17
 from common.models import REGISTRY, build
-from common.noise import window_noise
-from common.skeleton import H36M_17
 
 FRAMES, CHANNELS, DEPTH = 9, 32, 2
 EXTRA = {"skeleton": "h36m_17", "text": "learned", "actions": ["Eating", "Walking"]}

@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from common import metrics
-from common.camera import Camera, project
 from common.datasets.clips import Clip
 from common.datasets.windows import published_test_starts
-from common.diffusion import (
+from common.diffusion.ddim import (
     cosine_schedule,
     ddim_step,
     linear_schedule,
@@ -23,20 +21,22 @@ from common.diffusion import (
     reverse_process,
     sampling_times,
 )
-from common.engine.checkpoint import import_published
-from common.errors import UserError
-from common.hypotheses import average_repeats
-from common.lifter import DiffusionLifter
-from common.models import REGISTRY, build
-from common.models.blocks import sinusoid
-from common.models.diff3dhpe_diffusion import (
+from common.diffusion.diff3dhpe import (
     clips_beyond,
     ddim_step_published,
     diff3dhpe_diffusion,
     loss_weight,
     normalisation_scale,
 )
-from common.skeleton import H36M_17
+from common.diffusion.lifter import DiffusionLifter
+from common.engine.checkpoint import import_published
+from common.errors import UserError
+from common.geometry.camera import Camera, project
+from common.geometry.skeleton import H36M_17
+from common.models import REGISTRY, build
+from common.models.blocks import sinusoid
+from common.scoring import metrics
+from common.scoring.hypotheses import average_repeats
 
 FILES = {"diff3dhpe": "diff3dhpe_parity.npz", "diff3dhpe_s2f": "diff3dhpe_parity_s2f.npz"}
 SIZES = {"frames": 5, "joints": 17, "channels": 32, "depth": 2}

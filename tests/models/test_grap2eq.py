@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.diffusion import cosine_schedule, q_sample
+from common.diffusion.ddim import cosine_schedule, q_sample
+from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.single_pass import single_pass_training_loss
 from common.errors import UserError
-from common.lifter import DiffusionLifter
-from common.losses import single_pass_training_loss
+from common.geometry.skeleton import H36M_17, HUMANEVA_15, MPI_INF_3DHP_17
 from common.models import REGISTRY, build
 from common.models.clip import TextTower
 from common.models.graph_conv import temporal_graph
 from common.models.prompt_layouts import LAYOUTS, compose, e_positions
-from common.skeleton import H36M_17, HUMANEVA_15, MPI_INF_3DHP_17
 from tests.models.grap2eq_recipe import CLOSE, NAMES, TINY, compare, fill, lite, recipe, section
 
 

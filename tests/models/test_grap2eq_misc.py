@@ -4,12 +4,12 @@ import re
 
 import torch
 
-from common.camera import Camera, project
 from common.datasets.windows import published_chunk_starts
-from common.hypotheses import _pick
-from common.metrics import joint_errors, mpjpe, mpjve, n_mpjpe, p_mpjpe, procrustes_align
+from common.geometry.camera import Camera, project
+from common.geometry.skeleton import H36M_17, HUMANEVA_15, MPI_INF_3DHP_17
 from common.models.graph_conv import published_graph, raw_published_graph, raw_temporal_graph, temporal_graph
-from common.skeleton import H36M_17, HUMANEVA_15, MPI_INF_3DHP_17
+from common.scoring.hypotheses import _pick
+from common.scoring.metrics import joint_errors, mpjpe, mpjve, n_mpjpe, p_mpjpe, procrustes_align
 from tests.models.grap2eq_recipe import compare, section
 
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from common.geometry.skeleton import SKELETONS
 from common.models.condition import Condition
 from common.models.graph import GraphAttention, adjacency, published_attention
-from common.skeleton import SKELETONS
 
 NAMES = {"h36m": "h36m_17", "humaneva15": "humaneva_15", "3dhp": "mpi_inf_3dhp_17"}
 SETTINGS = {"h1cat": (1, True), "h4cat": (4, True), "h4mean": (4, False)}

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.noise import window_noise
 from common.engine.checkpoint import import_published
 from common.errors import UserError
-from common.lifter import DiffusionLifter
+from common.geometry.skeleton import H36M_17
 from common.models import build
 from common.models.prompt_layouts import H36M_ACTIONS
-from common.noise import window_noise
-from common.skeleton import H36M_17
 
 NAMES = json.loads(
     gzip.decompress((Path(__file__).parents[1] / "vectors/finepose_graphdiffu_names.json.gz").read_bytes())

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras
-from common.datasets.synthetic import as_recorded, capture_centre, project_all
+from common.datasets.synthetic.h36m import as_recorded, capture_centre, project_all
 from common.engine import checkpoint
 from common.engine.checkpoint import VERSION
-from common.skeleton import H36M_17, H36M_17_OF_32
+from common.geometry.skeleton import H36M_17, H36M_17_OF_32
 from tests.viz.poses import STANDING, clip
 
 SIGNAL = H36M_17.index("LWrist")

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from common.cli import check
-from common.options import parse
-from common.presets import DEMO, DEMO_OF, PRESETS
 from common.programs import demo as demo_program
 from common.programs.demo import TEST_WINDOWS, demo
+from common.programs.main import check
+from common.settings.flags import parse
+from common.settings.presets import DEMO, DEMO_OF, PRESETS
 from tests.tiny import CPU
 
 

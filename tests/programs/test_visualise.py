@@ -12,17 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from common import cli
 from common.datasets.h36m import load_h36m
 from common.datasets.h36m_cameras import h36m_cameras
+from common.engine.clips import lift_clip, picture_of
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
+from common.files.video import video_info, write_video
 from common.models import REGISTRY, Model, build
+from common.programs import main as cli
 from common.programs import pictures, render
-from common.programs.clips import lift_clip, picture_of
 from common.programs.trace import forward_states, trace_frame
 from common.programs.visualise import main
-from common.video import video_info, write_video
 from common.viz.svg import read_poses
 from common.viz.view import view_from
 from tests.models.test_all import lifter_of, perturbed

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.skeleton import H36M_17, Skeleton
+from common.geometry.skeleton import H36M_17, Skeleton
 
 _PLACES = {
     "Hip": (0, 0, 0), "RHip": (-0.13, 0, 0), "RKnee": (-0.15, 0.45, -0.1), "RFoot": (-0.16, 0.9, 0.05),

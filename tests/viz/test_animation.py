@@ -7,8 +7,8 @@ from PIL import Image
 
 from common.datasets.h36m_cameras import h36m_cameras
 from common.errors import UserError
-from common.skeleton import COCO_17, H36M_17
-from common.video import read_frames, video_info, write_video
+from common.files.video import read_frames, video_info, write_video
+from common.geometry.skeleton import COCO_17, H36M_17
 from common.viz.animation import animate, animate_forward, animate_grid, animate_reverse
 from common.viz.draw import LIGHT
 from common.viz.view import view_from

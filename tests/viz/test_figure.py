@@ -9,7 +9,7 @@ from PIL import Image
 
 from common.datasets.h36m_cameras import h36m_cameras
 from common.errors import UserError
-from common.skeleton import COCO_17, H36M_17, SKELETONS
+from common.geometry.skeleton import COCO_17, H36M_17, SKELETONS
 from common.viz.draw import DARK, LIGHT, bone_sides, joint_sides
 from common.viz.figure import error_mm, grid_figure, late_steps, pose_figure, pose_image, reverse_process_figure
 from common.viz.layout import Page

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.camera import Camera
 from common.datasets.h36m_cameras import h36m_cameras
+from common.geometry.camera import Camera
 from common.viz.view import floor_heights, view_from
 
 CAMERAS = h36m_cameras("S9")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from common.skeleton import COCO_17
+from common.geometry.skeleton import COCO_17
 from common.wild.detect import detect_people, load_detector, weight_files
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from common.skeleton import BODY_25, COCO_17, H36M_17, HALPE_26, joint_map
+from common.geometry.skeleton import BODY_25, COCO_17, H36M_17, HALPE_26, joint_map
 from common.wild.keypoints import read_keypoints, recognise
 
 RNG = np.random.default_rng(0)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from common.skeleton import H36M_17
+from common.files.poses import read_poses, spread_of, write_poses
+from common.geometry.skeleton import H36M_17
 from common.wild.check import write_check
-from common.wild.poses import read_poses, spread_of, write_poses
-from tests.wild.conftest import in_camera, pixels, walker
+from tests.people import in_camera, pixels, walker
 
 
 def test_poses_round_trip_without_pickles(tmp_path):
@@ -51,7 +51,7 @@ def test_errors(tmp_path):
     with pytest.raises(UserError, match="spread has the shape"):
         write_poses(tmp_path / "p.npz", [person | {"spread": np.zeros((4, 17))}], 50, H36M_17)
     with pytest.raises(UserError, match="has 17 joints"):
-        from common.skeleton import HUMANEVA_15
+        from common.geometry.skeleton import HUMANEVA_15
 
         write_poses(tmp_path / "p.npz", [person], 50, HUMANEVA_15)
     np.savez(tmp_path / "other.npz", x=np.zeros(3))

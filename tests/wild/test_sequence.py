@@ -17,7 +17,7 @@ from common.wild.sequence import (
     window_starts,
     window_weights,
 )
-from tests.wild.conftest import walker
+from tests.people import walker
 
 
 @settings(max_examples=60, deadline=None)

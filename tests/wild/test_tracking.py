@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.skeleton import COCO_17, H36M_17, HALPE_26
+from common.geometry.skeleton import COCO_17, H36M_17, HALPE_26
 from common.wild.cleaning import clean, fill_gaps
 from common.wild.keypoints import Detections
 from common.wild.tracking import Track, iou, oks, track
-from tests.wild.conftest import in_camera, pixels, walker
+from tests.people import in_camera, pixels, walker
 
 
 def scene(*tracks, shuffle=True):

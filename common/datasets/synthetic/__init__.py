@@ -1,0 +1,1 @@
+"""Made people in motion, written in the layouts of the real data sets."""

@@ -1,0 +1,117 @@
+"""The diffusion around a denoiser: training loss and sampling of many hypotheses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from common.diffusion.ddim import cosine_schedule, ddim_step, network_input, q_sample, reverse_process
+from common.geometry.skeleton import Skeleton
+from common.scoring.metrics import mpjpe
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """What one published system's diffusion is, as values. The defaults are D3DP's."""
+
+    abar: Tensor = field(default_factory=cosine_schedule)  # (T,), float64
+    eta: float = 1.0
+    scale: float = 1.0  # of the signal before noise is added
+    unit: float = 1.0  # metres of one network unit
+    limit: float = 1.1  # the estimate of x_0 is clamped to this many network units
+    clamp_input: bool = True  # the network sees x_t clamped to the same limit
+    step: Callable = ddim_step
+    weight: Callable[[Tensor], Tensor] | None = None  # abar_t (B,) to loss weights (B,); makes the loss weighted MSE
+
+
+def d3dp_diffusion(timesteps: int = 1000, scale: float = 1.0) -> Diffusion:
+    """D3DP's diffusion: cosine schedule, stochastic DDIM (Shan et al. 2023, section 3.2)."""
+    return Diffusion(abar=cosine_schedule(timesteps), scale=scale)
+
+
+class DiffusionLifter(nn.Module):
+    """A denoiser with its diffusion. Poses are root-relative, camera frame, metres; keypoints in screen units."""
+
+    def __init__(self, denoiser: nn.Module, skeleton: Skeleton, diffusion: Diffusion | None = None):
+        super().__init__()
+        self.denoiser = denoiser
+        self.skeleton = skeleton
+        self.diffusion = diffusion or Diffusion()
+        self.register_buffer("mirror", torch.tensor(skeleton.mirror), persistent=False)
+
+    def flip(self, x: Tensor) -> Tensor:
+        """The mirrored body: x negated, left and right joints swapped. (..., J, 2 or 3)."""
+        x = x.index_select(-2, self.mirror)
+        return torch.cat([-x[..., :1], x[..., 1:]], -1)
+
+    def training_loss(self, batch, t: Tensor, noise: Tensor) -> Tensor:
+        """The loss of `training_losses`."""
+        return self.training_losses(batch, t, noise)[0]
+
+    def training_losses(self, batch, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, MPJPE in metres) summed over the batch's real frames: divide by `batch.mask.sum()`.
+
+        batch: keypoints_2d (B, F, J, 2), positions_3d (B, F, J, 3), mask (B, F); t (B,); noise (B, F, J, 3). The
+        loss is MPJPE in metres (D3DP, eq. 6), or the weighted squared error where the diffusion has a weight.
+        """
+        d = self.diffusion
+        target = batch.positions_3d / d.unit
+        x_t = q_sample(target, t, noise, d.abar, d.scale)
+        seen = network_input(x_t, d.scale, d.limit) if d.clamp_input else x_t
+        condition = self.denoiser.condition(batch)
+        x_0 = self.denoiser(batch.keypoints_2d, seen.unsqueeze(1), t.to(seen.device), condition).squeeze(1)
+        errors = losses = mpjpe(x_0, target) * d.unit  # (B, F)
+        if d.weight is not None:
+            weight = d.weight(d.abar[t.cpu()]).to(x_0)
+            losses = weight[:, None] * ((x_0 - target) ** 2).mean((-2, -1))
+        return (losses * batch.mask).sum(), (errors.detach() * batch.mask).sum()
+
+    def reverse(self, batch, noise: Callable[[int], Tensor], steps: int, flip: bool = True, first_hypothesis: int = 0):
+        """Yield (x_t, estimate of x_0) of every step, (B, H, F, J, 3), metres; the flipped body runs in one batch."""
+        d = self.diffusion
+        condition = self.denoiser.condition(batch)
+        keypoints = batch.keypoints_2d
+        if condition is not None:
+            condition = condition.from_hypothesis(first_hypothesis)
+        if flip:
+            keypoints = torch.cat([keypoints, self.flip(keypoints)])  # (2B, F, J, 2)
+            condition = condition.doubled() if condition is not None else None
+
+        def denoise(x_t: Tensor, t: int) -> Tensor:
+            z = network_input(x_t, d.scale, d.limit) if d.clamp_input else x_t
+            if flip:
+                z = torch.cat([z, self.flip(z)])  # (2B, H, F, J, 3)
+            times = torch.full((len(z),), t, device=z.device, dtype=torch.long)
+            x_0 = self.denoiser(keypoints, z, times, condition).float()
+            if flip:
+                straight, flipped = x_0.chunk(2)
+                x_0 = (straight + self.flip(flipped)) / 2
+            return (d.scale * x_0).clamp(-d.limit * d.scale, d.limit * d.scale)
+
+        for x_t, x_0 in reverse_process(denoise, noise, d.abar, steps, d.eta, d.step):
+            yield x_t * (d.unit / d.scale), x_0 * (d.unit / d.scale)
+
+    def sample(
+        self,
+        batch,
+        hypotheses: int,
+        steps: int,
+        noise: Callable[[range], Callable[[int], Tensor]],
+        flip: bool = True,
+        chunk: int | None = None,
+    ) -> Tensor:
+        """Every step's estimates (B, K, H, F, J, 3), metres, root-relative.
+
+        noise(range of hypotheses) returns their noise source (`noise.window_noise`). `chunk` hypotheses go
+        through the network at a time; the result does not depend on it.
+        """
+        chunk = chunk or hypotheses
+        parts = []
+        for first in range(0, hypotheses, chunk):
+            source = noise(range(first, min(first + chunk, hypotheses)))
+            estimates = [x_0 for _, x_0 in self.reverse(batch, source, steps, flip, first)]
+            parts.append(torch.stack(estimates, 1))  # (B, K, chunk, F, J, 3)
+        return torch.cat(parts, 2)

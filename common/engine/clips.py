@@ -1,0 +1,141 @@
+"""Lift one whole clip: windows sampled, aggregated and put back together. For pictures and files."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from common.datasets import DATASETS
+from common.datasets.clips import Clip
+from common.datasets.windows import Batch, Windows
+from common.diffusion.lifter import DiffusionLifter
+from common.engine.devices import Place
+from common.engine.evaluate import EVALUATION_WINDOWS, Sampling, choose_chunk, evidence_of, sample
+from common.errors import UserError
+from common.models import REGISTRY
+from common.programs.evaluate import sampling_of, text_told
+from common.scoring.hypotheses import AGGREGATIONS
+from common.viz.figure import pose_image
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """A clip's poses at the last step, root-relative, camera frame, metres."""
+
+    aggregate: np.ndarray  # (T, J, 3)
+    hypotheses: np.ndarray  # (H, T, J, 3)
+    name: str  # of the aggregation
+
+
+def sampling_for(options: Namespace, card: dict) -> Sampling:
+    """How the flags ask to sample for pictures: as the evaluation does, a few windows at a time."""
+    windows = options.batch_size_eval or EVALUATION_WINDOWS
+    neutral = text_told(options, card) in ("neutral", "both")
+    return replace(sampling_of(options), windows=windows, neutral=neutral, published=False)
+
+
+def windows_of(lifter: DiffusionLifter, clip: Clip, card: dict, place: Place) -> Windows:
+    """The windows of one clip, as in its evaluation."""
+    source = DATASETS.get(card.get("dataset"))
+    names = source.action_names([clip]) if source else None
+    centre = REGISTRY[card["model"]].centre_only
+    return Windows([clip], lifter.skeleton, card["frames"], None, place.device, action_names=names, centre_only=centre)
+
+
+def batch_of(windows: Windows, rows: Sequence[int] | torch.Tensor, sampling: Sampling) -> Batch:
+    """Some windows; the action is hidden where the sampling says so."""
+    return windows.batch(rows, untold=torch.ones(len(rows), dtype=torch.bool) if sampling.neutral else None)
+
+
+def aggregation_for(windows: Windows) -> str:
+    """R_Agg where the camera is known, P_Agg elsewhere: both read nothing of the truth."""
+    return "R_Agg" if windows.has_camera else "P_Agg"
+
+
+def answered_frames(windows: Windows, row: int) -> np.ndarray:
+    """The frames (F,) of the clip that a window answers for; some may lie beyond the clip's ends."""
+    return windows.start_of[row] + windows.answered.start + np.arange(windows.output)
+
+
+def rows_for(windows: Windows, frames: Iterable[int]) -> list[int]:
+    """The windows of one clip that answer for any of these frames."""
+    wanted = np.array(list(frames))
+    return [row for row in range(len(windows)) if np.isin(answered_frames(windows, row), wanted).any()]
+
+
+def lift_clip(
+    lifter: DiffusionLifter,
+    clip: Clip,
+    card: dict,
+    sampling: Sampling,
+    place: Place,
+    frames: Iterable[int] | None = None,
+) -> Lifted:
+    """Sample every window of a clip and aggregate, by R_Agg where the camera is known, by P_Agg elsewhere.
+
+    With `frames`, only the windows that answer for them are sampled; what was not lifted is NaN.
+    """
+    windows = windows_of(lifter, clip, card, place)
+    name = aggregation_for(windows)
+    chunk = choose_chunk(lifter, windows, sampling, place)
+    joints = len(lifter.skeleton)
+    aggregate = np.full((len(clip), joints, 3), np.nan, np.float32)
+    hypotheses = np.full((sampling.hypotheses, len(clip), joints, 3), np.nan, np.float32)
+    wanted = range(len(windows)) if frames is None else rows_for(windows, frames)
+    for rows in torch.tensor(list(wanted)).split(sampling.windows):
+        batch = batch_of(windows, rows, sampling)
+        poses = sample(lifter, windows, batch, sampling, place, chunk)  # (B, K, H, F, J, 3)
+        one = AGGREGATIONS[name](poses, evidence_of(batch))[:, -1].cpu().numpy()  # (B, F, J, 3)
+        many = poses[:, -1].cpu().numpy()  # (B, H, F, J, 3)
+        for b, row in enumerate(rows.tolist()):
+            places = answered_frames(windows, row)
+            inside = (places >= 0) & (places < len(clip))
+            aggregate[places[inside]] = one[b, inside]
+            hypotheses[:, places[inside]] = many[b][:, inside]
+    return Lifted(aggregate, hypotheses, name)
+
+
+def picture_of(
+    lifter: DiffusionLifter, clip: Clip, card: dict, sampling: Sampling, place: Place, count: int = 3
+) -> np.ndarray:
+    """A picture of what the lifter makes of a clip, uint8 RGB (height, width, 3), for TensorBoard.
+
+    `count` frames from the middle of the clip: 2D input, prediction, truth. Only the windows that answer for them are
+    sampled. The lifter is left in the mode it was in, and the global generators are not touched.
+    """
+    span = min(len(clip), card["frames"])
+    first = (len(clip) - span) // 2
+    frames = sorted(set(np.linspace(first, first + span - 1, count + 2).astype(int)[1:-1].tolist()))
+    training = lifter.training
+    lifter.eval()
+    try:
+        lifted = lift_clip(lifter, clip, card, sampling, place, frames)
+    finally:
+        lifter.train(training)
+    root = lifter.skeleton.root
+    truth = clip.positions_3d - clip.positions_3d[:, root : root + 1]
+    caption = f"{'SYNTHETIC ' if card.get('synthetic') else ''}{clip.subject} {clip.action}, {lifted.name}"
+    return pose_image(
+        lifter.skeleton, clip.keypoints_2d, truth, lifted.aggregate, lifted.hypotheses, frames, clip.camera, caption
+    )
+
+
+def choose_clip(clips: list[Clip], options: Namespace) -> Clip:
+    """The clip that --viz-subject, --viz-action and --viz-camera name; by default the first."""
+    subject = options.viz_subject or clips[0].subject
+    chosen = [clip for clip in clips if clip.subject == subject]
+    if not chosen:
+        there = ", ".join(sorted({c.subject for c in clips}))
+        raise UserError(f"--viz-subject {subject}: not there; there are {there}")
+    action = options.viz_action or chosen[0].action
+    named = [c for c in chosen if c.action == action] or [c for c in chosen if c.action_name == action]
+    if not named:
+        raise UserError(f"--viz-action {action}: not there; there are {', '.join(sorted({c.action for c in chosen}))}")
+    views = [c for c in named if c.action == named[0].action]
+    if not 0 <= options.viz_camera < len(views):
+        raise UserError(f"--viz-camera {options.viz_camera}: the clip has cameras 0 to {len(views) - 1}")
+    return views[options.viz_camera]

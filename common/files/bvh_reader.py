@@ -1,0 +1,118 @@
+"""Read a BVH file back to joint positions: any hierarchy, any channel order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.files.bvh import FRAMES, UNITS
+
+
+@dataclass(frozen=True)
+class Motion:
+    """positions (T, N, 3) of the named joints, helper joints and end sites included; parents[0] is -1."""
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    positions: np.ndarray
+    fps: float
+
+    def of(self, joints) -> np.ndarray:
+        """Positions (T, J, 3) of some joints by name."""
+        return self.positions[:, [self.names.index(joint) for joint in joints]]
+
+
+def read_bvh(path: Path | str, frame: str | None = None, unit: str = "m") -> Motion:
+    """Joint positions of a BVH file, in metres.
+
+    frame: None keeps the file's own y-up frame; 'camera' and 'world' undo what `write_bvh` did with that frame.
+    Raises UserError for a missing or damaged file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        words = path.read_text(encoding="utf-8").split()
+        names, parents, offsets, channels, position = _hierarchy(words)
+        table, fps = _motion(words, position, sum(len(c) for c in channels))
+    except (ValueError, IndexError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable BVH file ({error})") from None
+    positions = _kinematics(parents, np.array(offsets), channels, table) / UNITS[unit]
+    if frame is not None:
+        positions = positions @ FRAMES[frame]
+    return Motion(tuple(names), tuple(parents), positions, fps)
+
+
+def _hierarchy(words: list[str]):
+    names, parents, offsets, channels, stack = [], [], [], [], []
+    i = 0
+    while words[i] != "MOTION":
+        word = words[i]
+        if word in ("ROOT", "JOINT", "End"):
+            names.append(words[i + 1] if word != "End" else f"{names[stack[-1]]}_end")
+            parents.append(stack[-1] if stack else -1)
+            offsets.append([0.0, 0.0, 0.0])
+            channels.append([])
+            i += 2
+        elif word == "{":
+            stack.append(len(names) - 1)
+            i += 1
+        elif word == "}":
+            stack.pop()
+            i += 1
+        elif word == "OFFSET":
+            offsets[stack[-1]] = [float(value) for value in words[i + 1 : i + 4]]
+            i += 4
+        elif word == "CHANNELS":
+            count = int(words[i + 1])
+            channels[stack[-1]] = words[i + 2 : i + 2 + count]
+            i += 2 + count
+        elif word == "HIERARCHY":
+            i += 1
+        else:
+            raise ValueError(f"unexpected word {word!r}")
+    return names, parents, offsets, channels, i
+
+
+def _motion(words: list[str], i: int, width: int) -> tuple[np.ndarray, float]:
+    if words[i + 1] != "Frames:" or words[i + 3 : i + 5] != ["Frame", "Time:"]:
+        raise ValueError("no 'Frames:' and 'Frame Time:' after MOTION")
+    table = np.array(words[i + 6 :], float).reshape(int(words[i + 2]), width)
+    return table, 1 / float(words[i + 5])
+
+
+def _kinematics(parents, offsets: np.ndarray, channels, table: np.ndarray) -> np.ndarray:
+    frames = len(table)
+    positions, turns = np.zeros((frames, len(parents), 3)), np.zeros((frames, len(parents), 3, 3))
+    column = 0
+    for joint, parent in enumerate(parents):
+        local, turn = np.tile(offsets[joint], (frames, 1)), np.broadcast_to(np.eye(3), (frames, 3, 3))
+        moved = False
+        for channel in channels[joint]:
+            values, axis = table[:, column], "XYZ".index(channel[0])
+            column += 1
+            if channel.endswith("position"):
+                local = local if moved else np.zeros((frames, 3))  # positions stand in the offset's place
+                moved = True
+                local[:, axis] = values
+            else:
+                turn = turn @ _about(axis, np.radians(values))
+        if parent < 0:
+            positions[:, joint], turns[:, joint] = local, turn
+        else:
+            positions[:, joint] = positions[:, parent] + (turns[:, parent] @ local[..., None])[..., 0]
+            turns[:, joint] = turns[:, parent] @ turn
+    return positions
+
+
+def _about(axis: int, angle: np.ndarray) -> np.ndarray:
+    """Rotations (T, 3, 3) about a coordinate axis."""
+    a, b = (axis + 1) % 3, (axis + 2) % 3
+    out = np.zeros((len(angle), 3, 3))
+    out[:, axis, axis] = 1
+    out[:, a, a] = out[:, b, b] = np.cos(angle)
+    out[:, a, b], out[:, b, a] = -np.sin(angle), np.sin(angle)
+    return out

@@ -1,0 +1,89 @@
+"""Lifted people, and `poses.npz` that holds them: plain arrays that NumPy reads without pickles.
+
+A person is a dictionary, one form for the writers of this folder:
+
+    id            number that stays with the person
+    first         frame of the sequence at which the arrays begin (0 if absent)
+    positions     (T, J, 3), the aggregate: metres, absolute, camera frame (x right, y down, z forward)
+    hypotheses    (H, T, J, 3), likewise; optional
+    spread        (T, J), metres: how far the hypotheses lie apart (`spread_of`); optional
+    keypoints_2d  (T, J, 2), pixels of the input, gaps filled; optional
+    mask          (T, J), False where a 2D joint was not seen; optional
+    truth         (T, J, 3), for evaluations; optional
+    label         name shown in pictures; optional
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import UserError
+from common.files.reading import load_archive
+from common.files.writing import save_npz
+from common.geometry.skeleton import Skeleton
+
+Person = dict[str, Any]
+
+ARRAYS = ("positions", "hypotheses", "spread", "keypoints_2d", "mask", "truth")
+
+
+def spread_of(hypotheses: np.ndarray) -> np.ndarray:
+    """Root-mean-square distance (T, J) of hypotheses (H, T, J, 3) from their mean, in their unit."""
+    hypotheses = np.asarray(hypotheses)
+    return np.sqrt(((hypotheses - hypotheses.mean(0)) ** 2).sum(-1).mean(0))
+
+
+def write_poses(
+    path: Path | str, people: Sequence[Person], fps: float, skeleton: Skeleton, card: dict | None = None
+) -> None:
+    """Write `poses.npz`.
+
+    Its members: ids (P,), fps, units ('m'), frame, joints, parents, model (a JSON text: on what the model was trained),
+    and for each person `ID/first`, `ID/positions`, `ID/hypotheses`, `ID/spread`, `ID/keypoints_2d`, `ID/mask`.
+    """
+    members: dict[str, np.ndarray] = {
+        "ids": np.array([int(person["id"]) for person in people]),
+        "fps": np.array(float(fps)),
+        "units": np.array("m"),
+        "frame": np.array("camera: x right, y down, z forward"),
+        "joints": np.array(skeleton.joints),
+        "parents": np.array(skeleton.parents),
+        "model": np.array(json.dumps(card or {}, default=str)),
+    }
+    if len(set(members["ids"].tolist())) != len(people):
+        raise UserError(f"{path}: two people with one id")
+    for person in people:
+        frames, joints = np.shape(person["positions"])[:2]
+        if joints != len(skeleton):
+            raise UserError(f"{path}: person {person['id']} has {joints} joints, the skeleton {len(skeleton)}")
+        members[f"{person['id']}/first"] = np.array(int(person.get("first", 0)))
+        for name in ARRAYS:
+            if person.get(name) is None:
+                continue
+            array = np.asarray(person[name])
+            array = array if array.dtype == bool else array.astype(np.float32)
+            if array.shape[1 if name == "hypotheses" else 0] != frames:
+                raise UserError(
+                    f"{path}: person {person['id']}: {name} has the shape {array.shape} for {frames} frames"
+                )
+            members[f"{person['id']}/{name}"] = array
+    save_npz(path, **members)
+
+
+def read_poses(path: Path | str) -> tuple[list[Person], float, tuple[str, ...], dict]:
+    """Read `poses.npz`: people, fps, joint names, the model's card."""
+    data = load_archive(path)
+    try:
+        people = []
+        for number in np.atleast_1d(data["ids"]).tolist():
+            person: Person = {"id": number, "first": int(data[f"{number}/first"])}
+            person |= {name: data[f"{number}/{name}"] for name in ARRAYS if f"{number}/{name}" in data}
+            people.append(person)
+        return people, float(data["fps"]), tuple(data["joints"].tolist()), json.loads(str(data["model"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a file of poses ({error})") from None

@@ -1,0 +1,199 @@
+"""Videos in and out, without ffmpeg on the PATH: frames are plain uint8 RGB arrays (height, width, 3).
+
+Reading uses PyAV, or imageio-ffmpeg's own binary where PyAV is absent. MP4 (H.264) is written with PyAV's bundled
+libx264, GIF with Pillow. A file appears under its name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from common.errors import UserError
+from common.files.writing import whole_file
+
+ENDINGS = (".mp4", ".gif")
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video says of itself: upright size in pixels, frames per second."""
+
+    width: int
+    height: int
+    fps: float
+
+
+def video_info(path: Path | str) -> VideoInfo:
+    """Size and rate of a video. Raises UserError where the file is missing or is no video."""
+    frames = _decode(path)
+    _, first, fps = next(frames)
+    frames.close()
+    return VideoInfo(first.shape[1], first.shape[0], fps)
+
+
+def read_frames(
+    path: Path | str, skip: int = 0, limit: int | None = None, downsample: int = 1, fps: float | None = None
+) -> Iterator[np.ndarray]:
+    """Yield the frames of a video, upright, uint8 RGB (height, width, 3).
+
+    fps: first bring the video to this rate, by repeating or dropping frames; None keeps its own frames.
+    Then leave out the first `skip` frames, take every `downsample`-th of the rest, and at most `limit` of those.
+    Raises UserError where the file is missing or cannot be read as a video.
+    """
+    if skip < 0 or downsample < 1 or (limit is not None and limit < 0):
+        raise UserError(f"cannot read video frames with skip {skip}, limit {limit}, downsample {downsample}")
+    if limit == 0:
+        return
+    taken = 0
+    with contextlib.closing(_decode(path)) as decoded:
+        frames = (frame for _, frame, _ in decoded) if fps is None else _at_rate(decoded, fps)
+        for number, frame in enumerate(frames):
+            if number < skip or (number - skip) % downsample:
+                continue
+            yield frame
+            taken += 1
+            if taken == limit:
+                return
+
+
+def _at_rate(decoded: Iterator[tuple[float, np.ndarray, float]], fps: float) -> Iterator[np.ndarray]:
+    """Show at each moment k / fps the frame on screen then; rates within 1 % of each other go frame for frame."""
+    start, frame, source = next(decoded)
+    if abs(source - fps) < 0.01 * fps:
+        yield frame
+        yield from (frame for _, frame, _ in decoded)
+        return
+    slack, count, end = 0.25 / source, 0, 1 / source  # time stamps are rounded, in some containers to 1 ms
+    for time, following, _ in decoded:
+        while count / fps < time - start - slack:
+            yield frame
+            count += 1
+        frame, end = following, time - start + 1 / source
+    while count / fps < end - slack:
+        yield frame
+        count += 1
+
+
+def _decode(path: Path | str) -> Iterator[tuple[float, np.ndarray, float]]:
+    """Yield (seconds, frame, the video's rate) for each frame. UserError where there is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"video not found: {path}")
+    if importlib.util.find_spec("av"):
+        frames = _decode_pyav(path)
+    elif importlib.util.find_spec("imageio_ffmpeg"):
+        frames = _decode_imageio(path)
+    else:
+        raise UserError("reading a video needs PyAV: pip install av")
+    first = next(frames, None)
+    if first is None:
+        raise UserError(f"{path} holds no picture")
+    yield from chain([first], frames)
+
+
+def _decode_pyav(path: Path) -> Iterator[tuple[float, np.ndarray, float]]:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise UserError(f"{path} holds no video")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            fps = float(stream.average_rate or stream.guessed_rate or 25)
+            for number, frame in enumerate(container.decode(stream)):
+                time = number / fps if frame.time is None else float(frame.time)
+                image = frame.to_ndarray(format="rgb24")
+                turns = round(getattr(frame, "rotation", 0) / 90) % 4  # a phone held upright stores a turned picture
+                yield time, np.ascontiguousarray(np.rot90(image, turns)) if turns else image, fps
+    except av.error.FFmpegError as error:
+        raise UserError(f"cannot read {path} as a video: {error.strerror}") from error
+
+
+def _decode_imageio(path: Path) -> Iterator[tuple[float, np.ndarray, float]]:
+    import imageio_ffmpeg
+
+    try:
+        frames = imageio_ffmpeg.read_frames(str(path))
+        about = next(frames)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"cannot read {path} as a video") from error
+    width, height = about["size"]
+    for number, data in enumerate(frames):
+        yield number / about["fps"], np.frombuffer(data, np.uint8).reshape(height, width, 3), about["fps"]
+
+
+def check_ending(path: Path | str) -> Path:
+    """The path, if its ending is one that can be written; UserError otherwise. Call it before long work."""
+    path = Path(path)
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"cannot write {path}: a video's name ends in {' or '.join(ENDINGS)}")
+    return path
+
+
+def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, total: int | None = None) -> Path:
+    """Write uint8 RGB frames (height, width, 3) of one size as MP4 or GIF, by the file's ending; returns the path.
+
+    Shows a progress bar with the time left; total: number of frames, where known. H.264 wants even sizes: an odd
+    picture gets its last row or column twice. GIF counts time in 10 ms, so delays are rounded without drift, and at
+    most 50 frames a second are played as meant. Raises UserError for an unknown ending or no frames.
+    """
+    path = check_ending(path)
+    if fps <= 0:
+        raise UserError(f"cannot write {path} at {fps} frames a second")
+    write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise UserError(f"no frames to write to {path}")
+    with whole_file(path) as temporary:
+        bar = tqdm(chain([first], frames), total=total, desc=path.name, unit="frame", dynamic_ncols=True)
+        write(temporary, bar, fps)
+    return path
+
+
+def _write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    if not importlib.util.find_spec("av"):
+        raise UserError("writing MP4 needs PyAV (pip install av); a name that ends in .gif needs nothing more")
+    import av
+
+    stream = None
+    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        for frame in frames:
+            odd = (frame.shape[0] % 2, frame.shape[1] % 2)
+            if any(odd):
+                frame = np.pad(frame, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
+            if stream is None:
+                options = {"crf": "18", "preset": "veryfast", "tune": "animation"}
+                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
+                stream.height, stream.width = frame.shape[:2]
+                stream.pix_fmt = "yuv420p"  # what every browser and player shows
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+
+
+def _write_gif(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
+    from PIL import Image
+
+    def images() -> Iterator[Image.Image]:
+        for number, frame in enumerate(frames):
+            image = Image.fromarray(frame).quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+            colours = np.array(image.getpalette())
+            colours[colours > 249] = 255  # the paper is to stay white
+            image.putpalette(colours.tolist())
+            image.info["duration"] = 10 * (round((number + 1) * 100 / fps) - round(number * 100 / fps))
+            yield image
+
+    sequence = images()
+    next(sequence).save(path, format="GIF", save_all=True, append_images=sequence, loop=0, disposal=1)

@@ -1,0 +1,1 @@
+"""Skeletons, cameras, two views, rotations: pure functions and small frozen dataclasses."""

@@ -1,0 +1,333 @@
+"""Checks an installation, data files and checkpoints before anything long starts.
+
+    python -m common.doctor [--data-root DIR] [FILES...]
+
+Says what is there (frames, joints, fps, cameras, units), what is missing and where to get it legally. Exit code 2 if
+something that is there is broken; what is merely missing is no error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+
+OK, MISSING, PROBLEM = "ok", "missing", "PROBLEM"
+
+
+@dataclass(frozen=True)
+class Finding:
+    state: str
+    what: str
+    text: str
+
+
+# Distribution names, and what each is for.
+REQUIRED = {
+    "torch": "everything", "timm": "the networks", "numpy": "everything", "scipy": "files, matching",
+    "h5py": "converters", "matplotlib": "pictures", "pillow": "pictures", "tqdm": "progress", "PyYAML": "--config",
+}  # fmt: skip
+EXTRAS = {
+    "av": "reading and writing videos", "imageio-ffmpeg": "videos, where av is missing",
+    "open_clip_torch": "text features of FinePOSE, GraphDiffu, Grap2Eq", "safetensors": "export --safetensors",
+    "onnx": "export --onnx", "onnxruntime": "export --onnx, people in videos", "onnxscript": "export --onnx",
+    "rtmlib": "people in videos (requirements-wild.txt)", "tensorboard": "logs; or use --nolog",
+}  # fmt: skip
+OLDEST_TORCH = (2, 6)
+
+H36M_WHERE = (
+    "register at http://vision.imar.ro/human3.6m, then data/convert_h36m.py; "
+    "2D of CPN: https://dl.fbaipublicfiles.com/video-pose-3d/data_2d_h36m_cpn_ft_h36m_dbb.npz"
+)
+THREEDHP_WHERE = "accept the licence at https://vcai.mpi-inf.mpg.de/3dhp-dataset, then data/convert_3dhp.py"
+HUMANEVA_WHERE = "register at http://humaneva.is.tue.mpg.de, then data/convert_humaneva.py"
+STEREO_WHERE = "data/prepare_stereo.py makes it of calibrated cameras; docs/dual_diffusion.md"
+CUSTOM_WHERE = "your own; docs/custom_data.md"
+
+
+def installation() -> list[Finding]:
+    """Python, packages, torch's devices, optional extras."""
+    import torch
+
+    found = [Finding(OK, "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
+    for packages, state in ((REQUIRED, PROBLEM), (EXTRAS, MISSING)):
+        for name, use in packages.items():
+            version = _version(name)
+            text = f"{version} ({use})" if version else f"not installed, needed for {use}: pip install {name}"
+            found.append(Finding(OK if version else state, name, text))
+    version = tuple(int(n) for n in re.findall(r"\d+", torch.__version__)[:2])
+    if version < OLDEST_TORCH:
+        found.append(Finding(PROBLEM, "torch", f"{torch.__version__} is older than 2.6"))
+    return [*found, *_devices(torch)]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices(torch) -> list[Finding]:
+    found = []
+    if torch.cuda.is_available():
+        for n in range(torch.cuda.device_count()):
+            about = torch.cuda.get_device_properties(n)
+            found.append(Finding(OK, f"GPU {n}", f"{about.name}, {about.total_memory / 2**30:.0f} GiB: -gpu {n}"))
+    elif torch.version.cuda:
+        found.append(Finding(MISSING, "GPU", "this torch knows CUDA, but finds no GPU or driver"))
+    else:
+        found.append(Finding(MISSING, "GPU", "this torch is built for the CPU; https://pytorch.org has others"))
+    if torch.backends.mps.is_available():
+        found.append(Finding(OK, "GPU mps", "Apple's: -gpu mps"))
+    cores = os.cpu_count() or 1
+    return [*found, Finding(OK, "CPU", f"{cores} cores, torch uses {torch.get_num_threads()} threads: -gpu -1")]
+
+
+def data_sets(root: Path) -> list[Finding]:
+    """Every data set that the programs know, in a folder: loaded with the loader that training uses."""
+    from common.datasets.h36m import load_h36m
+    from common.datasets.humaneva import load_humaneva
+    from common.datasets.threedhp import load_threedhp
+
+    if not root.is_dir():
+        return [Finding(MISSING, str(root), "no such folder; --data-root names another")]
+    found = [Finding(OK, note.stem, "made up: for trying the programs only") for note in root.glob("SYNTHETIC*.txt")]
+    found += _paired(root, "h36m", load_h36m, "-d h36m -k", H36M_WHERE)
+    found += _paired(root, "humaneva15", load_humaneva, "-d humaneva15 -k", HUMANEVA_WHERE)
+    for split in ("train", "test"):
+        names = [f"data_{split}_3dhp{end}.npz" for end in ("_ori", "")]
+        if any((root / name).is_file() for name in names):
+            found.append(_attempt(f"3dhp {split}", lambda split=split: _told_3dhp(*load_threedhp(root, split))))
+        else:
+            found.append(Finding(MISSING, f"3dhp {split}", f"no {' or '.join(names)}: {THREEDHP_WHERE}"))
+    return found + _two_views(root) + _custom(root)
+
+
+def _two_views(root: Path) -> list[Finding]:
+    """Label files of main_diffpose_2view_frame.py, in the folder or one below it."""
+    from common.datasets.stereo import load_split
+
+    def told(path: Path) -> str:
+        data = load_split(path)
+        per_view = data.projections.shape[1]
+        lost = f", {data.dropped} without both views left out" if data.dropped else ""
+        frames = f"{len(data)} frames x {per_view} views{lost}; {data.keypoints_3d.shape[1]} joints"
+        return f"two views ({data.kind}): subjects {', '.join(data.subjects)}; {frames}; world millimetres"
+
+    files = sorted({*root.glob("*stereo*labels*.npy"), *root.glob("*/*stereo*labels*.npy")})
+    if not files:
+        return [Finding(MISSING, "two views", f"no *stereo*labels*.npy: {STEREO_WHERE}")]
+    return [_attempt(str(path.relative_to(root)), lambda path=path: told(path)) for path in files]
+
+
+def _told_3dhp(clips, labels: str) -> str:
+    return f"labels {labels}; {summary(clips)}"
+
+
+def _paired(root: Path, name: str, load: Callable, flag: str, where: str) -> list[Finding]:
+    """A data set of one 3D file and several 2D sources."""
+    path_3d = root / f"data_3d_{name}.npz"
+    sources = sorted(p.stem.removeprefix(f"data_2d_{name}_") for p in root.glob(f"data_2d_{name}_*.npz"))
+    if not path_3d.is_file():
+        extra = f" (2D is there: {', '.join(sources)})" if sources else ""
+        return [Finding(MISSING, name, f"no {path_3d.name}{extra}: {where}")]
+    if not sources:
+        return [Finding(MISSING, name, f"no data_2d_{name}_NAME.npz beside {path_3d.name}: {where}")]
+
+    def told(source: str) -> str:
+        from common.files.reading import load_archive
+
+        there = load_archive(root / f"data_2d_{name}_{source}.npz").get("positions_2d", {})
+        subjects = [subject for subject in load_archive(path_3d).get("positions_3d", {}) if subject in there]
+        if not subjects:
+            raise UserError(f"no subject is in both {path_3d.name} and the 2D file")
+        clips = load(root, source, subjects)
+        return f"{flag} {source}: {summary(clips)}"
+
+    return [_attempt(f"{name} {source}", lambda source=source: told(source)) for source in sources]
+
+
+def _custom(root: Path) -> list[Finding]:
+    from common.datasets.custom import load_custom
+
+    names = {p.stem.split("_custom_", 1)[1] for d in ("2d", "3d") for p in root.glob(f"data_{d}_custom_*.npz")}
+    if not names:
+        return [Finding(MISSING, "custom", f"no data_2d_custom_NAME.npz: {CUSTOM_WHERE}")]
+    found = []
+    for name in sorted(names):
+        if not (root / f"data_3d_custom_{name}.npz").is_file():
+            found.append(Finding(MISSING, f"custom {name}", f"2D only, no data_3d_custom_{name}.npz: {CUSTOM_WHERE}"))
+        else:
+            found.append(
+                _attempt(
+                    f"custom {name}", lambda name=name: f"-d custom -k {name}: {summary(load_custom(root, name)[0])}"
+                )
+            )
+    return found
+
+
+def summary(clips: Sequence) -> str:
+    """Clips in one line: subjects, takes, cameras, frames, joints, fps, units."""
+    subjects = list(dict.fromkeys(clip.subject for clip in clips))
+    takes = {(clip.subject, clip.action) for clip in clips}
+    cameras = {clip.camera.name for clip in clips}
+    frames, valid = sum(map(len, clips)), sum(int(clip.valid.sum()) for clip in clips)
+    known = all(clip.camera.intrinsics is not None for clip in clips)
+    sizes = sorted({f"{clip.camera.width} x {clip.camera.height}" for clip in clips})
+    parts = [
+        f"subjects {', '.join(subjects)}",
+        f"{len(takes)} takes, {len(cameras)} cameras ({', '.join(sizes)}{'' if known else '; no intrinsics'})",
+        f"{frames} frames" + (f", {valid} valid" if valid < frames else ""),
+        f"{clips[0].keypoints_2d.shape[1]} joints",
+        f"{', '.join(f'{f:g}' for f in sorted({c.fps for c in clips}))} fps",
+        "metres, camera frame",
+    ]
+    return "; ".join(parts)
+
+
+def _attempt(what: str, work: Callable[[], str]) -> Finding:
+    try:
+        return Finding(OK, what, work())
+    except UserError as error:
+        return Finding(PROBLEM, what, str(error))
+
+
+def check_file(path: Path) -> Finding:
+    """One file of any kind that the programs read: checkpoint, data set, keypoints, BVH, poses, video."""
+    if path.is_dir() and not list(path.glob("*_keypoints.json")):
+        return Finding(PROBLEM, str(path), "a folder without *_keypoints.json; --data-root takes folders of data sets")
+    kinds: dict[str, Callable[[Path], str]] = {
+        ".bin": _checkpoint, ".pt": _checkpoint, ".pth": _checkpoint, ".safetensors": _safetensors, ".npz": _archive,
+        ".npy": _keypoints, ".json": _keypoints, "": _keypoints, ".bvh": _bvh,
+    }  # fmt: skip
+    return _attempt(str(path), lambda: kinds.get(path.suffix.lower(), _video)(path))
+
+
+def _checkpoint(path: Path) -> str:
+    from common.engine import checkpoint
+    from common.files.reading import load_torch
+
+    raw = load_torch(path)
+    ours = raw.get("card", {}) if isinstance(raw, dict) else {}
+    if isinstance(raw, list | tuple) or ours.get("model") == "dual_diffusion":
+        return _two_view_checkpoint(path)
+    content = checkpoint.load(path)
+    checkpoint.make_lifter(content["card"], content["weights"])  # the weights fit the network
+    return _card(content["card"], content["weights"], checkpoint.file_hash(path))
+
+
+def _two_view_checkpoint(path: Path) -> str:
+    from common.binocular import checkpoint as two_view
+    from common.engine.checkpoint import file_hash
+
+    content = two_view.load(path)
+    count = sum(tensor.numel() for tensor in content["weights"].values())
+    card = content["card"]
+    source = "published" if card.get("source") == "published" else f"epoch {card.get('epoch')}"
+    return f"two-view network ({source}), {count / 1e6:.2f} M parameters; hash {file_hash(path)}"
+
+
+def _safetensors(path: Path) -> str:
+    from common.engine import checkpoint
+    from common.programs.export import read_safetensors
+
+    content = read_safetensors(path)
+    checkpoint.make_lifter(content["card"], content["weights"])
+    return _card(content["card"], content["weights"], checkpoint.file_hash(path))
+
+
+def _card(card: dict, weights: dict, digest: str) -> str:
+    count = sum(tensor.numel() for tensor in weights.values())
+    source = "published" if card.get("source") == "published" else f"epoch {card.get('epoch')}, seed {card.get('seed')}"
+    named = card["skeleton"] if isinstance(card["skeleton"], str) else card["skeleton"]["name"]
+    told = [
+        f"{card['model']} ({card.get('variant', 'default')} variant, {source}), {count / 1e6:.2f} M parameters",
+        f"{card['frames']} frames, {card['joints']} joints ({named})",
+        f"2D from {card.get('keypoints') or 'an unnamed source'}",
+        *([f"labels {card['labels']}"] if card.get("labels") else []),
+        f"{card.get('fps'):g} fps" if card.get("fps") else "frame rate not told",
+        f"hash {digest}",
+    ]
+    return "; ".join(told)
+
+
+def _archive(path: Path) -> str:
+    from common.files.reading import load_archive
+
+    data = load_archive(path)
+    if "ids" in data and "model" in data:
+        from common.files.poses import read_poses
+
+        people, fps, joints, card = read_poses(path)
+        frames = ", ".join(str(len(person["positions"])) for person in people)
+        return f"poses of {len(people)} people ({frames} frames), {len(joints)} joints, {fps:g} fps, metres; {card}"
+    if "positions_3d" in data or (isinstance(data.get("data"), dict)):
+        return f"a data set file ({', '.join(data)}); --data-root {path.parent} checks it with its 2D"
+    if isinstance(data.get("positions_2d"), dict):
+        clips = [np.shape(v) for actions in data["positions_2d"].values() for views in actions.values() for v in views]
+        frames, joints = sum(shape[0] for shape in clips), sorted({shape[1] for shape in clips})
+        layout = (data.get("metadata") or {}).get("layout_name", "not named")
+        return f"2D: {len(clips)} clips, {frames} frames, {', '.join(map(str, joints))} joints, layout {layout}, pixels"
+    return _keypoints(path)
+
+
+def _keypoints(path: Path) -> str:
+    from common.wild.keypoints import read_keypoints
+
+    found = read_keypoints(path)
+    size = f"{found.size[0]} x {found.size[1]} pixels" if found.size else "image size not told: --size WxH"
+    fps = f"{found.fps:g} fps" if found.fps else "frame rate not told: --fps"
+    empty = sum(not len(frame) for frame in found.frames)
+    gaps = f" ({empty} without anybody)" if empty else ""
+    people = f"up to {found.people} people, {found.layout.name}"
+    return f"2D keypoints: {len(found.frames)} frames{gaps}, {people}; {size}; {fps}"
+
+
+def _bvh(path: Path) -> str:
+    from common.files.bvh_reader import read_bvh
+
+    motion = read_bvh(path)
+    return f"BVH: {len(motion.positions)} frames, {len(motion.names)} joints and ends, {motion.fps:g} fps"
+
+
+def _video(path: Path) -> str:
+    from common.files.video import video_info
+
+    if path.suffix.lower() not in (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".m4v"):
+        raise UserError("no kind of file that the programs read")
+    info = video_info(path)
+    return f"video: {info.width} x {info.height}, {info.fps:g} fps"
+
+
+def report(findings: Sequence[Finding], title: str) -> str:
+    """Findings as text, one a line."""
+    width = max((len(f.what) for f in findings), default=0)
+    return "\n".join([title, *(f"  {f.state:8} {f.what:{width}}  {f.text}" for f in findings), ""])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m common.doctor", description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", type=Path, help="folder of data files (default: data, unless FILES are given)")
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILES", help="checkpoints, keypoints, data, videos")
+    options = parser.parse_args(argv)
+    parts = [("Installation", installation())]
+    if options.data_root or not options.files:
+        root = options.data_root or Path("data")
+        parts.append((f"Data in {root}", data_sets(root)))
+    if options.files:
+        parts.append(("Files", [check_file(path) for path in options.files]))
+    for title, findings in parts:
+        print(report(findings, title))
+    problems = sum(f.state == PROBLEM for _, findings in parts for f in findings)
+    print(f"{problems} problem{'' if problems == 1 else 's'} found." if problems else "No problems found.")
+    return 2 if problems else 0

@@ -1,0 +1,118 @@
+"""From many hypotheses to one pose. `AGGREGATIONS` is the table: what each is called, does, and reads of the truth.
+
+Shapes: poses (..., H, F, J, 3), root-relative metres; an aggregate (..., F, J, 3). An aggregation receives an
+`Evidence` that holds the 2D input and the camera, and of the ground truth only what its row says it reads: what is
+called free of truth cannot look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from common.geometry.camera import fit_root, project, undistort
+from common.scoring.metrics import joint_errors, mpjpe
+
+# Chosen on held-out training clips (benchmarks/temperature.py, docs/protocol.md); errors are in screen units.
+R_AGG_TEMPERATURE = 0.01
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an aggregation may look at beside the hypotheses; the leading dimensions broadcast with theirs."""
+
+    keypoints_2d: Tensor  # (..., F, J, 2), screen units: the network's input
+    intrinsics: Tensor | None = None  # (..., 9), screen units; None where the camera is unknown
+    root: Tensor | None = None  # (..., F, 1, 3), true root, camera frame, metres
+    pose: Tensor | None = None  # (..., F, J, 3), true pose, root-relative, metres
+    temperature: float = R_AGG_TEMPERATURE
+
+
+def _pick(poses: Tensor, index: Tensor) -> Tensor:
+    """Take hypothesis index (..., F, J) for each joint."""
+    index = index[..., None, :, :, None].expand(*poses.shape[:-4], 1, *poses.shape[-3:])
+    return poses.gather(-4, index).squeeze(-4)
+
+
+def fitted_roots(poses: Tensor, evidence: Evidence) -> Tensor:
+    """The root of each hypothesis (..., H, F, 1, 3) from the 2D input and the camera, by least squares."""
+    rays = undistort(evidence.keypoints_2d, evidence.intrinsics.unsqueeze(-2))  # (..., F, J, 2)
+    return fit_root(poses, rays.unsqueeze(-4).expand(*poses.shape[:-1], 2))
+
+
+def reprojection_errors(poses: Tensor, roots: Tensor, evidence: Evidence) -> Tensor:
+    """Distance (..., H, F, J) in screen units between the 2D input and each hypothesis placed at its root."""
+    screen = project(poses + roots, evidence.intrinsics[..., None, None, :])
+    return joint_errors(screen, evidence.keypoints_2d.unsqueeze(-4))
+
+
+def average_repeats(poses: Tensor, repeats: int) -> Tensor:
+    """The mean of every `repeats` neighbouring hypotheses: (B, K, H * R, F, J, 3) to (B, K, H, F, J, 3)."""
+    return poses.unflatten(2, (-1, repeats)).mean(3)
+
+
+def p_agg(poses: Tensor, evidence: Evidence) -> Tensor:
+    """The mean of the hypotheses (D3DP, section 3.4)."""
+    return poses.mean(-4)
+
+
+def r_agg(poses: Tensor, evidence: Evidence) -> Tensor:
+    """The mean weighted per joint by a softmax over reprojection errors, each hypothesis at its fitted root."""
+    errors = reprojection_errors(poses, fitted_roots(poses, evidence), evidence)
+    weights = torch.softmax(-errors / evidence.temperature, dim=-3)
+    return (weights.unsqueeze(-1) * poses).sum(-4)
+
+
+def j_agg(poses: Tensor, evidence: Evidence) -> Tensor:
+    """JPMA (D3DP, section 3.4, eq. 9): each joint from the hypothesis that reprojects best, at the TRUE root."""
+    roots = evidence.root.unsqueeze(-4)
+    return _pick(poses, reprojection_errors(poses, roots, evidence).argmin(-3))
+
+
+def j_agg_fit(poses: Tensor, evidence: Evidence) -> Tensor:
+    """JPMA at the fitted root: nothing of the ground truth."""
+    return _pick(poses, reprojection_errors(poses, fitted_roots(poses, evidence), evidence).argmin(-3))
+
+
+def p_best(poses: Tensor, evidence: Evidence) -> Tensor:
+    """The hypothesis nearest the truth, chosen per pose: an oracle."""
+    best = mpjpe(poses, evidence.pose.unsqueeze(-4)).argmin(-2)  # (..., F)
+    return _pick(poses, best.unsqueeze(-1).expand(*best.shape, poses.shape[-2]))
+
+
+def j_best(poses: Tensor, evidence: Evidence) -> Tensor:
+    """Each joint from the hypothesis nearest the truth: an oracle."""
+    return _pick(poses, joint_errors(poses, evidence.pose.unsqueeze(-4)).argmin(-3))
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    function: Callable[[Tensor, Evidence], Tensor]
+    reads: tuple[str, ...] = ()  # of the ground truth: 'root', 'pose'
+    camera: bool = False  # needs intrinsics
+
+    @property
+    def oracle(self) -> bool:
+        return "pose" in self.reads
+
+    def __call__(self, poses: Tensor, evidence: Evidence) -> Tensor:
+        hidden = {f.name: None for f in fields(evidence) if f.name in ("root", "pose") and f.name not in self.reads}
+        return self.function(poses, replace(evidence, **hidden))
+
+
+AGGREGATIONS: dict[str, Aggregation] = {
+    "P_Agg": Aggregation(p_agg),
+    "R_Agg": Aggregation(r_agg, camera=True),
+    "J_Agg_fit": Aggregation(j_agg_fit, camera=True),
+    "J_Agg": Aggregation(j_agg, reads=("root",), camera=True),
+    "P_Best": Aggregation(p_best, reads=("pose",)),
+    "J_Best": Aggregation(j_best, reads=("pose",)),
+}
+
+
+def available(has_camera: bool) -> dict[str, Aggregation]:
+    """The rows of the table that can be computed with or without a camera."""
+    return {name: a for name, a in AGGREGATIONS.items() if has_camera or not a.camera}

@@ -1,0 +1,99 @@
+import io
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from common.errors import UserError
+from common.files.reading import load_archive, load_array, load_pickle, load_torch
+
+
+class Hostile:
+    """Pickles to a call of os.system that leaves a file behind."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.system, (f"echo ran > {self.trace}",)
+
+
+def test_an_archive_of_plain_data_is_read(tmp_path):
+    positions = {"S1": {"Walking 1": [np.arange(6, dtype="f4").reshape(2, 3), np.float64(2.5)]}}
+    ragged = np.array([{"a": 1}, [1, 2]], dtype=object)
+    np.savez_compressed(tmp_path / "a.npz", positions=positions, plain=np.asfortranarray(np.eye(3)), ragged=ragged)
+    read = load_archive(tmp_path / "a.npz")
+    np.testing.assert_array_equal(read["positions"]["S1"]["Walking 1"][0], positions["S1"]["Walking 1"][0])
+    assert read["positions"]["S1"]["Walking 1"][1] == 2.5
+    np.testing.assert_array_equal(read["plain"], np.eye(3))
+    assert read["ragged"][0] == {"a": 1}
+
+
+def test_a_hostile_archive_is_refused_by_name_and_not_run(tmp_path):
+    trace = tmp_path / "trace"
+    np.savez(tmp_path / "a.npz", positions_3d=np.array({"S1": Hostile(trace)}, dtype=object))
+    np.save(tmp_path / "a.npy", np.array(Hostile(trace), dtype=object))
+    for read, name in ((load_archive, "a.npz"), (load_array, "a.npy")):
+        with pytest.raises(UserError, match="system"):
+            read(tmp_path / name)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_hostile_checkpoint_is_refused_by_name_and_not_run(tmp_path, zipped):
+    trace = tmp_path / "trace"
+    content = {"model_pos": {"w": torch.zeros(2)}, "extra": Hostile(trace)}
+    torch.save(content, tmp_path / "a.bin", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match="system"):
+        load_torch(tmp_path / "a.bin")
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_published_checkpoint_opens_with_its_random_state_inert(tmp_path, zipped):
+    model = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    content = {
+        "epoch": 3,
+        "lr": np.float64(1e-4),
+        "random_state": np.random.RandomState(1234),
+        "optimizer": optimizer.state_dict(),
+        "model_pos": model.state_dict(),
+    }
+    torch.save(content, tmp_path / "a.bin", _use_new_zipfile_serialization=zipped)
+    read = load_torch(tmp_path / "a.bin")
+    assert torch.equal(read["model_pos"]["weight"], model.weight)
+    assert read["epoch"] == 3 and read["lr"] == 1e-4
+    assert not isinstance(read["random_state"], np.random.RandomState)
+
+
+def test_damaged_and_missing_files_say_so(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"not a zip file")
+    (tmp_path / "a.bin").write_bytes(b"not a checkpoint")
+    torch.save({"w": torch.zeros(100)}, tmp_path / "cut.bin")
+    (tmp_path / "cut.bin").write_bytes((tmp_path / "cut.bin").read_bytes()[:400])
+    for read, name in ((load_archive, "a.npz"), (load_torch, "a.bin"), (load_torch, "cut.bin"), (load_torch, "none")):
+        with pytest.raises(UserError, match=name):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["builtins.eval", "posix.system", "numpy.load", "torch.load", "common.errors.UserError"]
+)
+def test_no_other_global_passes(name):
+    module, attribute = name.rsplit(".", 1)
+    stream = io.BytesIO(b"c" + f"{module}\n{attribute}\n".encode() + b".")
+    with pytest.raises(UserError, match=attribute):
+        load_pickle(stream)
+
+
+def test_object_arrays_cannot_be_subclassed():
+    class Sub(np.ndarray):
+        pass
+
+    with pytest.raises((UserError, AttributeError, pickle.PicklingError)):
+        load_pickle(io.BytesIO(pickle.dumps(np.zeros(3).view(Sub))))

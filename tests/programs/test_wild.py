@@ -1,0 +1,217 @@
+"""main_wild.py from the 2D to its files: keypoints and videos, several people, several models, streaming, errors."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.engine import checkpoint
+from common.files.bvh import retarget
+from common.files.bvh_reader import read_bvh
+from common.files.poses import read_poses
+from common.files.video import video_info, write_video
+from common.geometry.skeleton import H36M_17
+from common.programs.wild import main
+from common.wild import inputs
+from common.wild.lifting import View, trained_on
+from common.wild.live import at_rate, clean_stream, follow
+from common.wild.placing import place_roots
+from tests.people import in_camera, pixels, walker
+
+OPEN = Path(__file__).parents[2] / "checkpoint" / "open" / "open_mixste_27f.bin"
+FPS, SIZE = 25, (160, 120)
+
+
+def make_checkpoint(path, model="mixste", seed=0, frames=9, **sizes):
+    """An untrained network in our form."""
+    torch.manual_seed(seed)
+    sizes = {"frames": frames, "joints": 17, "channels": 16, "depth": 1, **sizes}
+    card = {"model": model, "sizes": sizes, "variant": "default", "frames": frames, "joints": 17, "units": "m",
+            "skeleton": "h36m_17", "keypoints": None, "labels": None, "seed": 0, "epoch": 0, "version": 1,
+            "fps": 50.0, "diffusion": {}, "trained_on": "nothing"}  # fmt: skip
+    if model == "diff3dhpe_s2f":
+        card["diffusion"] = {"unit": 1.0}
+    checkpoint.save(path, {"card": card, "weights": checkpoint.make_lifter(card).denoiser.state_dict()})
+    return ["-c", str(path.parent), "--evaluate", path.name]
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return make_checkpoint(tmp_path / "model" / "tiny.bin")
+
+
+@pytest.fixture
+def keypoints(tmp_path):
+    """Two people in a .npy (2, T, 17, 3), Human3.6M order, 24 frames; a wrist of the first unseen for a while."""
+    people = [in_camera(walker(24, FPS, place=(x, 0.0))) for x in (-0.8, 0.8)]
+    points = np.stack([pixels(p, *SIZE, focal=120.0) for p in people])  # (2, T, 17, 2)
+    confidence = np.ones((*points.shape[:3], 1))
+    confidence[0, 8:12, 16] = 0.05
+    path = tmp_path / "two.npy"
+    np.save(path, np.concatenate([points, confidence], -1).astype(np.float32))
+    return path
+
+
+def run(arguments):
+    return main("test", [str(argument) for argument in arguments])
+
+
+FILE = ["--layout", "h36m", "--size", "160x120", "--fps", FPS, "-num_proposals", 2, "-sampling_timesteps", 1]
+
+
+def test_keypoint_file_to_every_output(tmp_path, keypoints, tiny):
+    out = tmp_path / "out"
+    assert run([keypoints, *FILE, *tiny, "-o", out]) == 0
+    people, fps, joints, card = read_poses(out / "poses.npz")
+    assert [len(p["positions"]) for p in people] == [24, 24] and fps == FPS and joints == H36M_17.joints
+    assert people[0]["hypotheses"].shape == (2, 24, 17, 3) and people[0]["spread"].max() > 0
+    assert card["trained_on"] == "nothing" and card["focal"] == "assumed" and card["focal_pixels"] == 0.85 * 160
+    assert sorted((~p["mask"]).sum() for p in people) == [0, 4]
+    for person in people:
+        assert np.isfinite(person["positions"]).all()
+        motion = read_bvh(out / f"person_{person['id']}.bvh")
+        columns = [motion.names.index(name) for name in H36M_17.joints]
+        y_up = retarget(person["positions"], H36M_17) * [1, -1, -1]
+        assert np.abs(motion.positions[:, columns] - y_up).max() < 1e-3
+        assert video_info(out / f"video_{person['id']}.mp4").fps == FPS
+    assert "trained on nothing" in (out / "viewer.html").read_text("utf-8")
+    assert "trained on nothing" in (out / "about.txt").read_text("utf-8")
+
+
+def test_two_models_and_a_given_camera(tmp_path, keypoints, tiny):
+    other = make_checkpoint(tmp_path / "centre" / "s2f.bin", "diff3dhpe_s2f", 1)
+    out = tmp_path / "out"
+    flags = [*FILE, "--people", 1, "--limit", 12, "--focal", 120]
+    assert run([keypoints, *flags, *tiny, *other, "-o", out]) == 0
+    single = video_info(out / "video.mp4")
+    assert single.width > 1000  # the input and two panels
+    poses = [read_poses(out / name / "poses.npz") for name in ("mixste", "diff3dhpe_s2f")]
+    for (person,), _, _, card in poses:
+        assert person["positions"].shape == (12, 17, 3) and np.isfinite(person["positions"]).all()
+        assert card["aggregate"] == "R_Agg" and card["focal"] == "given"
+    assert np.abs(poses[0][0][0]["positions"] - poses[1][0][0]["positions"]).max() > 0.01
+
+
+def test_a_file_without_its_unit_needs_the_flag(tmp_path, keypoints, capsys):
+    """Published Diff3DHPE files do not store their unit of length: poses scale with --unit."""
+    model = make_checkpoint(tmp_path / "centre" / "s2f.bin", "diff3dhpe_s2f", 1)
+    content = torch.load(tmp_path / "centre" / "s2f.bin", weights_only=True)
+    content["card"]["diffusion"]["unit"] = None
+    torch.save(content, tmp_path / "centre" / "s2f.bin")
+    flags = [*FILE, "--people", 1, "--limit", 6, "--outputs", "poses", "-num_proposals", 1, *model]
+    assert run([keypoints, *flags, "-o", tmp_path / "none"]) == 2
+    assert "--unit sets it" in capsys.readouterr().err
+    relative = []
+    for unit in (0.5, 1.0):
+        assert run([keypoints, *flags, "--unit", unit, "-o", tmp_path / str(unit)]) == 0
+        positions = read_poses(tmp_path / str(unit) / "poses.npz")[0][0]["positions"]
+        relative.append(positions - positions[:, :1])
+    assert np.abs(relative[0]).max() > 0
+    np.testing.assert_allclose(2 * relative[0], relative[1], atol=1e-5)
+
+
+def test_video_with_a_fake_detector(tmp_path, keypoints, tiny, monkeypatch):
+    """The detector reads the frame's number off the picture's brightness."""
+    truth = np.load(keypoints)[0]
+    video = tmp_path / "v.mp4"
+    write_video(video, (np.full((*SIZE[::-1], 3), 8 * t + 4, np.uint8) for t in range(24)), FPS)
+
+    def detector(image):
+        return truth[[round((float(image.mean()) - 4) / 8)]]
+
+    monkeypatch.setattr(inputs, "load_detector", lambda *_: (detector, H36M_17))
+    flags = ["-num_proposals", 1, "-sampling_timesteps", 1, "--outputs", "poses", *tiny]
+    assert run([video, *flags, "-o", tmp_path / "out"]) == 0
+    (person,), fps, _, _ = read_poses(tmp_path / "out" / "poses.npz")
+    seen = person["mask"]
+    assert fps == FPS and np.abs(person["keypoints_2d"] - truth[..., :2])[seen].max() < 1e-3
+    assert run([video, "--check", "-o", tmp_path / "out"]) == 0
+    assert (tmp_path / "out" / "check.png").stat().st_size > 10_000
+    assert run([video, *flags, "--stream", "--delay", 2, "-o", tmp_path / "live"]) == 0
+    (live,), _, _, _ = read_poses(tmp_path / "live" / "poses.npz")
+    assert live["positions"].shape == (24, 17, 3) and np.isfinite(live["positions"]).all()
+    assert np.abs(live["keypoints_2d"] - truth[..., :2])[live["mask"]].max() < 1e-3
+    lines = (tmp_path / "live" / "stream.jsonl").read_text("utf-8").splitlines()
+    head, rows = json.loads(lines[0]), [json.loads(line) for line in lines[1:]]
+    assert "trained on nothing" in head["model"] and [row["frame"] for row in rows] == list(range(47))
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ([], "--layout"),
+        (["--layout", "h36m"], "--size"),
+        (["--layout", "h36m", "--size", "160x120"], "--fps"),
+        ([*FILE, "--size", "160"], "WIDTHxHEIGHT"),
+        ([*FILE, "-num_proposals", "0"], "above 0"),
+        ([*FILE, "--outputs", "poses,dance"], "dance"),
+        ([*FILE, "-c", "nowhere"], "--evaluate"),
+        ([*FILE, "-c", "nowhere", "--evaluate", "x.bin"], "no such checkpoint"),
+        ([*FILE, "--stream", "--delay", "30"], "--delay 30"),
+    ],
+)
+def test_errors_are_one_line(tmp_path, keypoints, tiny, capsys, change, said):
+    model = [] if "-c" in change else tiny
+    assert run([keypoints, *change, *model, "-o", tmp_path / "out"]) == 2
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(err) == 1 and said in err[0]
+
+
+def test_nothing_to_lift(tmp_path, capsys):
+    assert run([]) == 2 and run([tmp_path / "none.mp4", "--check"]) == 2
+    assert "required: input" in capsys.readouterr().err
+
+
+def test_roots_are_found_again():
+    """Exact poses and 2D: the place comes back; a shaking depth is calmed while a steady walk is kept."""
+    camera = in_camera(walker(100)).astype(np.float32)
+    view = View(1280, 720, 1100.0)
+    screen = (pixels(camera) * 2 / 1280 - [1, 720 / 1280]).astype(np.float32)
+    poses, seen = camera - camera[:, :1], np.ones((100, 17), np.float32)
+    exact = place_roots(poses, screen, seen, view.camera().intrinsics, 50.0, smoothing=0)
+    assert np.abs(exact - camera[:, :1]).max() < 2e-3
+    noisy = poses * (1 + np.random.default_rng(0).normal(0, 0.03, (100, 1, 1))).astype(np.float32)
+    raw, calm = (place_roots(noisy, screen, seen, view.camera().intrinsics, 50.0, s) - camera[:, :1] for s in (0, 0.5))
+    assert calm[..., 2].std() < 0.6 * raw[..., 2].std()
+    steady = place_roots(poses, screen, seen, view.camera().intrinsics, 50.0, 0.5)
+    assert np.abs(steady - camera[:, :1]).max() < 0.02
+
+
+def test_a_stream_holds_what_it_does_not_see():
+    people = np.zeros((6, 1, 17, 3), np.float32)
+    people[..., 2] = 0.9
+    people[..., :2] = np.arange(6)[:, None, None, None] + np.random.default_rng(0).uniform(0, 90, (1, 1, 17, 2))
+    people[3, 0, 16, 2] = 0.1
+    frames = [np.zeros((0, 17, 3), np.float32), *people[:5], np.zeros((0, 17, 3), np.float32)]
+    rows = np.stack(list(clean_stream(follow(frames), H36M_17, H36M_17, 0.3)))
+    assert len(rows) == 6  # the frame before anybody is there is left out
+    assert np.allclose(rows[3, 16, :2], people[2, 0, 16, :2]) and rows[3, 16, 2] == 0
+    assert np.allclose(rows[5, :, :2], people[4, 0, :, :2]) and (rows[5, :, 2] == 0).all()
+
+
+def test_rates_of_a_stream():
+    ramp = [np.array([float(n)]) for n in range(10)]
+    assert np.allclose(np.concatenate(list(at_rate(ramp, 25, 50))), np.arange(19) / 2)
+    assert np.allclose(np.concatenate(list(at_rate(ramp, 60, 20))), [0, 3, 6, 9])
+    assert np.allclose(np.concatenate(list(at_rate(ramp, 30, 30))), np.arange(10))
+
+
+@pytest.mark.skipif(not OPEN.is_file(), reason="checkpoint/open is not there")
+def test_shipped_checkpoint_lifts(tmp_path):
+    """Small, weights only, told what it was trained on; far better than no network on a made walk."""
+    assert OPEN.stat().st_size < 3_000_000
+    content = checkpoint.load(OPEN)
+    assert set(content) == {"card", "weights"} and "CMU" in trained_on(content["card"])
+    truth = in_camera(walker(60))
+    points = pixels(truth)
+    np.save(tmp_path / "walk.npy", np.concatenate([points, np.ones((60, 17, 1))], -1).astype(np.float32))
+    flags = ["--layout", "h36m", "--size", "1280x720", "--fps", 50, "--focal", 1100, "--outputs", "poses"]
+    model = ["-c", OPEN.parent, "--evaluate", OPEN.name]
+    assert run([tmp_path / "walk.npy", *flags, *model, "-o", tmp_path / "out"]) == 0
+    (person,), _, _, _ = read_poses(tmp_path / "out" / "poses.npz")
+    ours, true = (x - x[:, :1] for x in (person["positions"], truth))
+    error = np.linalg.norm(ours - true, axis=-1).mean()
+    mean = np.array(content["card"]["mean_pose"])
+    assert error < 0.6 * np.linalg.norm(mean - true, axis=-1).mean()
