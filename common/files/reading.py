@@ -47,6 +47,11 @@ def _array(subtype, shape, typecode):
     return np.ndarray.__new__(np.ndarray, shape, typecode)
 
 
+def _plain_dict(*factory):
+    """A defaultdict becomes a dict: what would fill in missing keys is dropped."""
+    return {}
+
+
 _NUMPY = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -56,6 +61,9 @@ _NUMPY = {
     ("numpy._core.multiarray", "scalar"): _scalar,
     ("_codecs", "encode"): _latin1,
     ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "defaultdict"): _plain_dict,
+    # What a defaultdict names to fill in missing keys: a word, which nothing can call.
+    **{(module, name): name for module in ("builtins", "__builtin__") for name in ("list", "dict", "int", "float")},
 }
 _RANDOM = {
     (module, name): Inert

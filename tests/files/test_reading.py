@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -97,3 +98,23 @@ def test_object_arrays_cannot_be_subclassed():
 
     with pytest.raises((UserError, AttributeError, pickle.PicklingError)):
         load_pickle(io.BytesIO(pickle.dumps(np.zeros(3).view(Sub))))
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_defaultdict_becomes_a_dict(protocol):
+    """As Dual-Diffusion's 2D estimates are pickled; the factory that the file names is not kept."""
+    results = defaultdict(list)
+    results["keypoints_2d_pred"].append(np.ones((3, 2, 17, 2)))
+    results["indexes"] = np.arange(3)
+    read = load_pickle(io.BytesIO(pickle.dumps(results, protocol)))
+    assert type(read) is dict and set(read) == {"keypoints_2d_pred", "indexes"}
+    np.testing.assert_array_equal(read["keypoints_2d_pred"][0], np.ones((3, 2, 17, 2)))
+    assert "missing" not in read
+
+
+def test_the_factory_of_a_defaultdict_cannot_be_called():
+    call = b"\x80\x02cbuiltins\nlist\n)R."  # list()
+    with pytest.raises(UserError, match="damaged pickle"):
+        load_pickle(io.BytesIO(call))
+    with pytest.raises(UserError, match="system"):
+        load_pickle(io.BytesIO(pickle.dumps(defaultdict(os.system))))
