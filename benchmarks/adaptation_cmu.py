@@ -28,7 +28,7 @@ from common.adaptation.source import find_source
 from common.adaptation.work import adapt
 from common.datasets import DATASETS, DataSet
 from common.datasets.clips import Clip
-from common.datasets.synthetic.h36m import detect
+from common.datasets.synthetic.detector import detect_old
 from common.datasets.windows import Windows
 from common.engine import devices
 from common.engine.log import say
@@ -91,7 +91,7 @@ def other_cameras(options: Namespace, role: str) -> list[Clip]:
             camera = other_camera(number, centre)
             points = camera.world_to_camera(world)
             pixels = camera.project(points).numpy()
-            pixels = pixels if options.keypoints == "gt" else detect(pixels, rng)
+            pixels = pixels if options.keypoints == "gt" else detect_old(pixels, H36M_17, SIZE, clip.fps, rng)[0]
             screen = pixels_to_screen(torch.from_numpy(pixels), *SIZE).numpy().astype(np.float32)
             clips.append(
                 replace(clip, camera=camera, keypoints_2d=screen, positions_3d=points.numpy().astype(np.float32))

@@ -21,7 +21,7 @@ import torch
 
 from common.datasets.clips import Clip
 from common.datasets.h36m import load_h36m
-from common.datasets.synthetic.h36m import detect
+from common.datasets.synthetic.detector import detect_old
 from common.datasets.windows import Windows
 from common.engine import checkpoint
 from common.engine.cards import mean_pose
@@ -39,7 +39,7 @@ FPS, FRAMES = 50.0, 27
 NAME = "open_mixste_27f.bin"
 STEPS = 150  # an epoch, at most
 PIECE = 250  # frames, at most, that one camera sees
-TALL = 400.0  # pixels that `detect` takes a person to be tall: its noise is scaled to the person in the image
+TALL = 400.0  # pixels that `detect_old` takes a person to be tall: its noise is scaled to the person in the image
 
 
 def load_takes(folder: Path, subjects: tuple[str, ...]) -> list[tuple[str, str, np.ndarray]]:
@@ -90,7 +90,7 @@ def view(subject: str, action: str, world: np.ndarray, rng: np.random.Generator,
     camera, seen = random_view(world, rng)
     pixels = camera.project(torch.from_numpy(seen)).numpy()  # (T, 17, 2)
     tall = max(np.median(np.ptp(pixels[..., 1], axis=1)), np.median(np.ptp(pixels[..., 0], axis=1)), 1.0)
-    noisy = detect(pixels * (TALL / tall), rng) * (tall / TALL)
+    noisy = detect_old(pixels * (TALL / tall), H36M_17, (1000, 1000), FPS, rng)[0] * (tall / TALL)
     pixels = pixels + rng.uniform(0.2, 1.3) * (noisy - pixels)
     screen = pixels_to_screen(torch.from_numpy(pixels), camera.width, camera.height).numpy()
     valid = np.ones(len(world), bool)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.signal import lfilter
 from tqdm import tqdm
 
 from common.datasets.actions import ACTIONS, synthetic_motion
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras
 from common.datasets.synthetic.body import BODIES
+from common.datasets.synthetic.detector import DETECTORS
 from common.geometry.camera import Camera
 from common.geometry.skeleton import H36M_17, H36M_17_OF_32
 
@@ -38,11 +38,12 @@ seed {seed}, {seconds:g} s a take, {frames} frames in {takes} takes, seen by 4 c
 """
 
 
-def write_h36m(folder: Path, seed: int = 0, seconds: float = 2.0, progress: bool = True) -> None:
+def write_h36m(folder: Path, seed: int = 0, seconds: float = 2.0, progress: bool = True, detector: str = "old") -> None:
     """Write the three Human3.6M files and SYNTHETIC.txt into a folder, which is made where it is missing.
 
     Seven subjects, two takes of each of ACTIONS, `seconds` each at 50 frames a second. 3D: (T, 32, 3) float32, world
-    metres; 2D: four arrays (T, 17, 2) float32 pixels, one a camera. The same seed writes the same data.
+    metres; 2D: four arrays (T, 17, 2) float32 pixels, one a camera. `detector` is one of `DETECTORS`. The same seed
+    writes the same data.
     """
     positions, exact, detected = {}, {}, {}
     takes = [(subject, action + take) for subject in H36M_SUBJECTS for action in ACTIONS for take in TAKES]
@@ -55,10 +56,14 @@ def write_h36m(folder: Path, seed: int = 0, seconds: float = 2.0, progress: bool
         joints = joints.astype(np.float32) + [*capture_centre(cameras), 0]
         recorded = as_recorded(joints).astype(np.float32)
         seen = project_all(recorded[:, H36M_17_OF_32], cameras)
+        found = [
+            DETECTORS[detector](pixels, H36M_17, (camera.width, camera.height), FPS, rng)[0]
+            for pixels, camera in zip(seen, cameras, strict=True)
+        ]
         for store, value in (
             (positions, recorded),
             (exact, [pixels.astype(np.float32) for pixels in seen]),
-            (detected, [detect(pixels, rng).astype(np.float32) for pixels in seen]),
+            (detected, [pixels.astype(np.float32) for pixels in found]),
         ):
             store.setdefault(subject, {})[action] = value
     symmetry = [list(H36M_17.left), list(H36M_17.right)]
@@ -101,30 +106,3 @@ def project_all(world: np.ndarray, cameras: list[Camera]) -> list[np.ndarray]:
     """World points (T, J, 3), metres, to each camera's pixels (T, J, 2), float64."""
     points = torch.from_numpy(world.astype(np.float64))
     return [camera.project(camera.world_to_camera(points)).numpy() for camera in cameras]
-
-
-def detect(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Detector-like keypoints (T, 17, 2) pixels from exact ones.
-
-    Jitter correlated over about five frames, wider on elbows and knees and widest on wrists and feet, more so on
-    some of them in each clip; now and then a joint is lost for some frames, or the legs or arms change sides.
-    """
-    frames, count, _ = pixels.shape
-    spread = np.full(count, 2.0)
-    for joint, name in enumerate(H36M_17.joints):
-        spread[joint] = {"Elbow": 3.0, "Knee": 2.6, "Wrist": 4.5, "Foot": 3.8}.get(name[1:], 2.0)
-    spread = spread * rng.uniform(0.7, 1.3, count)
-    memory = 0.8
-    shocks = rng.standard_normal(pixels.shape) * np.sqrt(1 - memory**2)
-    shocks[0] /= np.sqrt(1 - memory**2)  # the first frame has the spread of all the others
-    noisy = pixels + lfilter([1.0], [1.0, -memory], shocks, axis=0) * spread[:, None]
-
-    for joint in range(count):  # lost for a few frames: an offset that stays
-        for start in np.flatnonzero(rng.random(frames) < 0.0004 * spread[joint]):
-            noisy[start : start + rng.integers(2, 8), joint] += rng.standard_normal(2) * 22
-    for names in (("Hip", "Knee", "Foot"), ("Elbow", "Wrist")):
-        left, right = ([H36M_17.index(side + name) for name in names] for side in "LR")
-        for start in np.flatnonzero(rng.random(frames) < 0.0012):
-            span = slice(start, start + rng.integers(2, 8))
-            noisy[span, left + right] = noisy[span, right + left]
-    return noisy

@@ -16,7 +16,8 @@ from tqdm import tqdm
 from common.datasets.actions import synthetic_motion
 from common.datasets.humaneva import FPS
 from common.datasets.humaneva_cameras import humaneva_cameras
-from common.datasets.synthetic.h36m import capture_centre, detect, project_all
+from common.datasets.synthetic.detector import detect, detect_old
+from common.datasets.synthetic.h36m import capture_centre, project_all
 from common.geometry.camera import Camera, screen_intrinsics
 from common.geometry.skeleton import COCO_17, H36M_17, HUMANEVA_15, joint_map
 
@@ -43,7 +44,9 @@ seed {seed}, {seconds:g} s a split, {frames} frames in {chunks} chunks, seen by 
 """
 
 
-def write_humaneva(folder: Path, seed: int = 0, seconds: float = 3.0, progress: bool = True) -> None:
+def write_humaneva(
+    folder: Path, seed: int = 0, seconds: float = 3.0, progress: bool = True, detector: str = "old"
+) -> None:
     """Write the three HumanEva files and SYNTHETIC.txt into a folder, which is made where it is missing.
 
     3D: (T, 15, 3) float32, world metres; 2D: three arrays (T, 15 or 17, 2) float32 pixels, one a camera. The same
@@ -57,7 +60,7 @@ def write_humaneva(folder: Path, seed: int = 0, seconds: float = 3.0, progress: 
         cameras = [with_intrinsics(camera) for camera in humaneva_cameras(subject)]
         world = _take(PEOPLE[subject], take, 2 * frames, rng, cameras)  # (2T, 17, 3)
         joints = joint_map(H36M_17, HUMANEVA_15) @ world  # (2T, 15, 3)
-        truth, seen = project_all(joints, cameras), detect_coco(world, cameras, rng)
+        truth, seen = project_all(joints, cameras), detect_coco(world, cameras, rng, detector)
         for split, first in (("Validate", 0), ("Train", frames)):
             name = f"{split}/{subject}"
             for number, start, end in chunk_bounds(frames):
@@ -97,7 +100,9 @@ def _take(body: str, take: str, frames: int, rng: np.random.Generator, cameras: 
     return joints.astype(np.float32) + np.array([*capture_centre(cameras), 0], np.float32)
 
 
-def detect_coco(world: np.ndarray, cameras: list[Camera], rng: np.random.Generator) -> list[np.ndarray]:
+def detect_coco(
+    world: np.ndarray, cameras: list[Camera], rng: np.random.Generator, detector: str = "old"
+) -> list[np.ndarray]:
     """Detector-like COCO keypoints (T, 17, 2) pixels of each camera, from H36M_17 joints (T, 17, 3)."""
     nose, head, left, right = (world[:, H36M_17.index(j)] for j in ("Nose", "Head", "LShoulder", "RShoulder"))
     side = (left - right) / np.linalg.norm(left - right, axis=-1, keepdims=True)  # (T, 3), to the person's left
@@ -106,13 +111,18 @@ def detect_coco(world: np.ndarray, cameras: list[Camera], rng: np.random.Generat
         for s, sign in (("L", 1), ("R", -1))
         for part, up, aside in (("Eye", 0.25, 0.03), ("Ear", 0.2, 0.07))
     }
+    points = face | {joint.replace("Foot", "Ankle"): world[:, i] for i, joint in enumerate(H36M_17.joints)}
+    exact = project_all(np.stack([points[joint] for joint in COCO_17.joints], 1), cameras)
+    if detector == "fitted":
+        return [
+            detect(pixels, COCO_17, (camera.width, camera.height), FPS, rng)[0]
+            for camera, pixels in zip(cameras, exact, strict=True)
+        ]
     views = []
-    body, extra = project_all(world, cameras), project_all(np.stack(list(face.values()), 1), cameras)
-    for camera, exact, face_pixels in zip(cameras, body, extra, strict=True):
+    for camera, body, pixels in zip(cameras, project_all(world, cameras), exact, strict=True):
         size = camera.width / 1000  # the noise is made for images 1000 pixels wide
-        noisy = detect(exact / size, rng) * size
-        shift = (noisy - exact)[:, H36M_17.index("Nose")]  # the face goes with the nose
-        points = {name: face_pixels[:, i] + shift for i, name in enumerate(face)}
-        points |= {joint.replace("Foot", "Ankle"): noisy[:, i] for i, joint in enumerate(H36M_17.joints)}
-        views.append(np.stack([points[joint] for joint in COCO_17.joints], 1))
+        noisy = detect_old(body / size, H36M_17, (1000, 1000), FPS, rng)[0] * size
+        shift = (noisy - body)[:, [H36M_17.index("Nose")]]  # the face goes with the nose
+        of_body = [H36M_17.joints.index(j.replace("Ankle", "Foot")) if j not in face else -1 for j in COCO_17.joints]
+        views.append(np.where([[[i < 0] for i in of_body]], pixels + shift, noisy[:, of_body]))
     return views

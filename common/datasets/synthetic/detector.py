@@ -1,0 +1,204 @@
+"""A made 2D detector: exact projections to keypoints and confidences that err as a real detector's do.
+
+The model is fitted on OpenPose's detections from calibrated cameras (`benchmarks/fit_detector.py`; docs/detector.md
+says what was measured, how, and what it cannot tell). Errors are drawn for COCO's 17 joints and reach other layouts
+through the project's joint maps: the error of Human3.6M's Hip is the mean of the two hips' errors, as it is when a
+detector's keypoints are mapped. All lengths are shares of the person's size in the picture (`person_size`).
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import lfilter
+
+from common.geometry.skeleton import COCO_17, H36M_17, Skeleton, joint_map
+
+TABLE = Path(__file__).with_name("detector.json")
+LIMBS = ("Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
+SWAPPED = (("Hip", "Knee", "Ankle"), ("Elbow", "Wrist"))  # which joints change sides together
+
+
+@cache
+def table() -> dict:
+    """The fitted constants."""
+    return json.loads(TABLE.read_text(encoding="utf-8"))
+
+
+def plain(joint: str) -> str:
+    """A joint's name without its side, Human3.6M's feet as the ankles that they are: 'LFoot' is 'Ankle'."""
+    name = joint[1:] if joint[0] in "LR" and joint[1:2].isupper() else joint
+    return "Ankle" if name == "Foot" else name
+
+
+def person_size(pixels: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """(T,) pixels: the diagonal of the box around shoulders, elbows, wrists, hips, knees and ankles of (T, J, 2)."""
+    limbs = [j for j, joint in enumerate(skeleton.joints) if joint[0] in "LR" and plain(joint) in LIMBS]
+    return np.maximum(np.linalg.norm(np.ptp(pixels[:, limbs], axis=1), axis=-1), 1.0)
+
+
+def detect(
+    pixels: np.ndarray, skeleton: Skeleton, image_size: tuple[int, int], fps: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (T, J, 2), pixels, and confidence (T, J) that a detector would give for exact pixels (T, J, 2).
+
+    image_size: width, height. Confidence 0 is a lost joint: one out of the picture or hidden; its keypoint is
+    interpolated between the frames that show it, as main_wild.py does. Raises KeyError for a skeleton that no joint
+    map reaches from COCO.
+    """
+    pixels = np.asarray(pixels, np.float64)
+    parts = _from_coco(skeleton)  # (J, 17)
+    size = person_size(pixels, skeleton)
+    speed = _speed(pixels, parts, size, fps)  # (T, 17)
+    hard = _episodes(_per_joint("hard_rate"), table()["hard_seconds"], len(pixels), fps, rng)  # (T, 17)
+    error = _errors(speed, hard, fps, rng)  # (T, 17, 2)
+    sure = _confidence(hard, fps, rng)  # (T, 17)
+
+    keypoints = pixels + parts @ error * size[:, None, None]
+    confidence = np.stack([sure[:, row].min(1) for row in parts != 0], 1)  # the least sure part's, as in wild.cleaning
+    keypoints, confidence = _swap(keypoints, confidence, skeleton, fps, rng)
+    outside = (pixels < 0).any(-1) | (pixels >= np.array(image_size)).any(-1)
+    confidence[outside] = 0
+    return _fill(keypoints, confidence > 0, image_size), confidence
+
+
+def detect_old(
+    pixels: np.ndarray, skeleton: Skeleton, image_size: tuple[int, int], fps: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `detect` was before it was fitted: a guess in pixels, for pictures 1000 pixels wide, at any frame rate.
+
+    Jitter correlated over about five frames, wider on elbows and knees and widest on wrists and feet, more so on
+    some of them in each clip; now and then a joint is lost for some frames, or the legs or arms change sides. Only
+    H36M_17; confidence is 1 everywhere.
+    """
+    assert skeleton == H36M_17, skeleton.name
+    frames, count, _ = pixels.shape
+    spread = np.full(count, 2.0)
+    for joint, name in enumerate(H36M_17.joints):
+        spread[joint] = {"Elbow": 3.0, "Knee": 2.6, "Wrist": 4.5, "Foot": 3.8}.get(name[1:], 2.0)
+    spread = spread * rng.uniform(0.7, 1.3, count)
+    memory = 0.8
+    shocks = rng.standard_normal(pixels.shape) * np.sqrt(1 - memory**2)
+    shocks[0] /= np.sqrt(1 - memory**2)  # the first frame has the spread of all the others
+    noisy = pixels + lfilter([1.0], [1.0, -memory], shocks, axis=0) * spread[:, None]
+
+    for joint in range(count):  # lost for a few frames: an offset that stays
+        for start in np.flatnonzero(rng.random(frames) < 0.0004 * spread[joint]):
+            noisy[start : start + rng.integers(2, 8), joint] += rng.standard_normal(2) * 22
+    for names in (("Hip", "Knee", "Foot"), ("Elbow", "Wrist")):
+        left, right = ([H36M_17.index(side + name) for name in names] for side in "LR")
+        for start in np.flatnonzero(rng.random(frames) < 0.0012):
+            span = slice(start, start + rng.integers(2, 8))
+            noisy[span, left + right] = noisy[span, right + left]
+    return noisy, np.ones((frames, count))
+
+
+DETECTORS = {"fitted": detect, "old": detect_old}
+
+
+@cache
+def _from_coco(skeleton: Skeleton) -> np.ndarray:
+    """(J, 17): how a layout's joints are made of COCO's, where need be through Human3.6M's."""
+    try:
+        return joint_map(COCO_17, skeleton).astype(np.float64)
+    except KeyError:
+        return joint_map(H36M_17, skeleton).astype(np.float64) @ joint_map(COCO_17, H36M_17)
+
+
+def _per_joint(name: str) -> np.ndarray:
+    """(17,): one of the table's columns, in COCO's order."""
+    return np.array([table()["joints"][plain(joint)][name] for joint in COCO_17.joints])
+
+
+def _speed(pixels: np.ndarray, parts: np.ndarray, size: np.ndarray, fps: float) -> np.ndarray:
+    """(T, 17) sizes a second: how fast each COCO joint moves, as the layout's joints that it is part of do."""
+    moved = np.linalg.norm(np.gradient(pixels, axis=0), axis=-1) if len(pixels) > 1 else np.zeros(pixels.shape[:2])
+    share = parts / np.maximum(parts.sum(0), 1e-9)  # (J, 17), each column sums to one
+    share[:, parts.sum(0) == 0] = 1 / len(parts)  # a joint that the layout has no use for
+    return moved / size[:, None] * fps @ share
+
+
+def _memory(seconds: float, fps: float) -> float:
+    return float(np.exp(-1 / (seconds * fps)))
+
+
+def _wander(shape: tuple[int, ...], seconds: float, fps: float, rng: np.random.Generator, tail: float) -> np.ndarray:
+    """Noise of unit variance along the first axis that forgets itself within `seconds`; Student's t in its shocks."""
+    memory = _memory(seconds, fps)
+    shocks = rng.standard_t(tail, shape) * np.sqrt((tail - 2) / tail * (1 - memory**2))
+    shocks[0] /= np.sqrt(1 - memory**2)  # the first frame has the spread of all the others
+    return lfilter([1.0], [1.0, -memory], shocks, axis=0)
+
+
+def _episodes(rate: np.ndarray, seconds: float, frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
+    """(T, N) bool: on for `seconds` at a time on average, begun `rate` (N,) times a second; running at the start."""
+    leave = min(1.0, 1 / (seconds * fps))
+    begin = np.minimum(rate / fps, 1.0)
+    draws = rng.random((frames, len(rate)))
+    on = np.zeros((frames, len(rate)), bool)
+    state = draws[0] < begin / (begin + leave)
+    for t in range(frames):
+        if t:
+            state = np.where(state, draws[t] >= leave, draws[t] < begin)
+        on[t] = state
+    return on
+
+
+def _errors(speed: np.ndarray, hard: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
+    """(T, 17, 2), sizes: slow wandering about the joint, wider on some joints in each clip, and fast jitter that
+    grows with the joint's speed; both wider while the joint is hard to see."""
+    known, shape = table(), (*speed.shape, 2)
+    clip = np.exp(rng.normal(0, known["track_spread"], speed.shape[1]) - known["track_spread"] ** 2)  # mean square 1
+    slow = _wander(shape, known["slow_seconds"], fps, rng, known["tail"]) * (_per_joint("slow") * clip)[:, None]
+    jitter = np.hypot(_per_joint("still"), _per_joint("moving") * speed)[..., None]  # (T, 17, 1)
+    fast = _wander(shape, known["fast_seconds"], fps, rng, known["tail"]) * jitter
+    return (slow + fast) * np.where(hard, known["hard_factor"], 1.0)[..., None]
+
+
+def _confidence(hard: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
+    """(T, 17): about the joint's usual one, low while it is hard to see, 0 where it is lost then."""
+    known = table()
+    middle = np.where(hard, known["hard_confidence"], _per_joint("confidence"))
+    wander = _wander(hard.shape, known["confidence_seconds"], fps, rng, 30.0)
+    confidence = np.clip(middle + known["confidence_spread"] * wander, 0.05, 1.0)
+    lost = np.zeros(hard.shape, bool)
+    starts = hard & ~np.concatenate([np.zeros_like(hard[:1]), hard[:-1]])
+    chosen = rng.random(hard.shape) < known["lost_share"]  # of the hard episodes, by their first frame
+    for t in range(len(hard)):
+        lost[t] = hard[t] & np.where(starts[t], chosen[t], lost[t - 1] if t else False)
+    confidence[lost] = 0
+    return confidence
+
+
+def _swap(
+    keypoints: np.ndarray, confidence: np.ndarray, skeleton: Skeleton, fps: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Now and then the legs' or the arms' left and right are taken for each other for some frames."""
+    known = table()
+    on = _episodes(np.full(len(SWAPPED), known["swap_rate"]), known["swap_seconds"], len(keypoints), fps, rng)
+    for limb, names in enumerate(SWAPPED):
+        pairs = [
+            (a, b) for a, b in zip(skeleton.left, skeleton.right, strict=True) if plain(skeleton.joints[a]) in names
+        ]
+        order = np.arange(len(skeleton))
+        for a, b in pairs:
+            order[a], order[b] = b, a
+        for array in (keypoints, confidence):
+            array[on[:, limb]] = array[on[:, limb]][:, order]
+    return keypoints, confidence
+
+
+def _fill(keypoints: np.ndarray, seen: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Lost joints interpolated in time between the frames that show them, inside the picture; one never seen stays."""
+    frames = np.arange(len(keypoints))
+    for joint in np.flatnonzero(~seen.all(0)):
+        good = np.flatnonzero(seen[:, joint])
+        for axis in range(2):
+            if len(good):
+                keypoints[:, joint, axis] = np.interp(frames, good, keypoints[good, joint, axis])
+            lost = ~seen[:, joint]
+            keypoints[lost, joint, axis] = keypoints[lost, joint, axis].clip(0, image_size[axis] - 1)
+    return keypoints
