@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,12 +46,13 @@ def check_pixels(name: str, keypoints: np.ndarray) -> None:
 
 
 def select_subjects(available: Iterable[str], wanted: str | list[str], source: str) -> list[str]:
-    """The wanted subjects, in the order asked for; each must be there."""
-    available = list(available)
-    names = wanted.split(",") if isinstance(wanted, str) else list(wanted)
-    for name in names:
-        if name not in available:
+    """The wanted subjects, in the order asked for; each must be there. 'train/*' is all that begin so."""
+    available, names = list(available), []
+    for name in wanted.split(",") if isinstance(wanted, str) else wanted:
+        found = [name] if name in available else fnmatch.filter(available, name) if "*" in name else []
+        if not found:
             raise UserError(f"{source}: no subject {name}; it has {', '.join(available)}")
+        names += [subject for subject in found if subject not in names]
     return names
 
 

@@ -5,26 +5,31 @@ The 2D file has `positions_2d[subject][action]`, a list over cameras of (T, J, 2
 nothing of 3D, so the 3D file holds the rest:
 
     positions_3d  {subject: {action: (T, J, 3)}}: world, metres, z up; NaN where a frame has no annotation
-    cameras       {subject: [camera, ...]}, '*' stands for all other subjects; a camera is a dictionary of id, res_w,
-                  res_h, focal_length, center (pixels), radial_distortion, tangential_distortion (zeros if absent),
-                  orientation (quaternion w first, camera to world) and translation (metres)
+    cameras       {subject: [camera, ...]}, '*' stands for all other subjects; in the list's place may stand
+                  {action: [camera, ...]} where they differ, with '*' for all other actions. A camera is a dictionary of
+                  id, res_w, res_h, focal_length, center (pixels), radial_distortion, tangential_distortion (zeros if
+                  absent), orientation (quaternion w first, camera to world) and translation (metres)
     fps           frames per second
     joints, parents, left, right   names; parent of each joint, -1 for the root; mirrored joints in matching order
 
-`write_custom_3d` makes it.
+One 3D file may have several 2D files: `data_2d_custom_NAME_gt.npz` finds `data_3d_custom_NAME.npz`. `write_custom_3d`
+and `write_custom_2d` make them, `camera_row` makes a camera of its matrices.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
 from common.datasets.clips import Clip
 from common.errors import UserError
 from common.files.reading import load_archive
+from common.files.writing import save_npz
 from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
 from common.geometry.skeleton import COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton, joint_map
 
@@ -40,7 +45,7 @@ def load_custom(root: Path, name: str, subjects: str | list[str] = "*") -> tuple
     3D's and a map between them is known, the 2D is mapped. Raises UserError for what does not fit together.
     """
     root = Path(root)
-    path_3d = require_file(root / f"data_3d_custom_{name}.npz", _sources(root))
+    path_3d = require_file(find_3d(root, name), _sources(root))
     path_2d = require_file(root / f"data_2d_custom_{name}.npz", WHERE)
     data, detections = load_archive(path_3d), load_archive(path_2d)
     missing = [member for member in MEMBERS if member not in data]
@@ -56,8 +61,8 @@ def load_custom(root: Path, name: str, subjects: str | list[str] = "*") -> tuple
     wanted = list(positions) if subjects in ("*", "") else subjects
     clips: list[Clip] = []
     for subject in select_subjects(positions, wanted, path_3d.name):
-        cameras = read_cameras(data["cameras"], subject, path_3d.name)
         for action, world in positions[subject].items():
+            cameras = read_cameras(data["cameras"], subject, action, path_3d.name)
             views = detections["positions_2d"].get(subject, {}).get(action)
             where = f"{path_2d.name} {subject} {action}"
             if views is None:
@@ -69,8 +74,16 @@ def load_custom(root: Path, name: str, subjects: str | list[str] = "*") -> tuple
     return clips, skeleton
 
 
+def find_3d(root: Path, name: str) -> Path:
+    """The 3D file that goes with the 2D file NAME: of its own name, else of that less its last words: cmu_gt, cmu."""
+    parts = name.split("_")
+    names = ["_".join(parts[:end]) for end in range(len(parts), 0, -1)]
+    paths = [root / f"data_3d_custom_{stem}.npz" for stem in names]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
 def _sources(root: Path) -> str:
-    there = sorted(p.stem.removeprefix("data_3d_custom_") for p in root.glob("data_3d_custom_*.npz"))
+    there = sorted(p.stem.removeprefix("data_2d_custom_") for p in root.glob("data_2d_custom_*.npz"))
     return f"custom data in {root}: {', '.join(there)} (choose with -k)" if there else WHERE
 
 
@@ -156,13 +169,15 @@ def _layout_2d(metadata: dict, skeleton: Skeleton) -> Skeleton:
     return named
 
 
-def read_cameras(cameras, subject: str, source: str) -> list[Camera]:
-    """The cameras that saw a subject: intrinsics in screen units, metres."""
+def read_cameras(cameras, subject: str, action: str, source: str) -> list[Camera]:
+    """The cameras that saw a subject's action: intrinsics in screen units, metres."""
     if not isinstance(cameras, dict):
         raise UserError(f"{source}: cameras is no dictionary of subjects; {WHERE}")
-    rows = cameras.get(subject, cameras.get("*"))
-    if rows is None or not len(rows):
-        raise UserError(f"{source}: no cameras for subject {subject}")
+    rows, whose = cameras.get(subject, cameras.get("*")), f"subject {subject}"
+    if isinstance(rows, dict):
+        rows, whose = rows.get(action, rows.get("*")), f"{subject} {action}"
+    if not isinstance(rows, list | tuple | np.ndarray) or not len(rows):
+        raise UserError(f"{source}: no cameras for {whose}")
     return [_camera(row, n, f"{source}: camera {n} of {subject}") for n, row in enumerate(rows)]
 
 
@@ -193,9 +208,39 @@ def _camera(row, number: int, where: str) -> Camera:
     )
 
 
-def write_custom_3d(path: Path | str, positions_3d: dict, cameras: dict, fps: float, skeleton: Skeleton) -> None:
-    """Write a `data_3d_custom_NAME.npz` from the members described at the head of this module."""
-    np.savez_compressed(
+def camera_row(
+    name: str,
+    size: tuple[int, int],
+    matrix: np.ndarray,
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    radial: Sequence[float] = (0.0, 0.0, 0.0),
+    tangential: Sequence[float] = (0.0, 0.0),
+) -> dict:
+    """A camera as the 3D file holds it.
+
+    size: width and height, pixels; matrix (3, 3), pixels; rotation (3, 3) and translation (3,), metres, from the world
+    to the camera: x_camera = rotation @ x_world + translation.
+    """
+    x, y, z, w = Rotation.from_matrix(np.asarray(rotation, float).T).as_quat()
+    return {
+        "id": name,
+        "res_w": int(size[0]),
+        "res_h": int(size[1]),
+        "focal_length": (float(matrix[0][0]), float(matrix[1][1])),
+        "center": (float(matrix[0][2]), float(matrix[1][2])),
+        "radial_distortion": tuple(map(float, radial)),
+        "tangential_distortion": tuple(map(float, tangential)),
+        "orientation": tuple(map(float, (w, x, y, z))),
+        "translation": tuple((-np.asarray(rotation, float).T @ np.asarray(translation, float)).tolist()),
+    }
+
+
+def write_custom_3d(
+    path: Path | str, positions_3d: dict, cameras: dict, fps: float, skeleton: Skeleton, **more
+) -> Path:
+    """Write a `data_3d_custom_NAME.npz` from the members described at the head of this module, and others beside."""
+    return save_npz(
         path,
         positions_3d=np.array(positions_3d, dtype=object),
         cameras=np.array(cameras, dtype=object),
@@ -204,4 +249,12 @@ def write_custom_3d(path: Path | str, positions_3d: dict, cameras: dict, fps: fl
         parents=np.array(skeleton.parents),
         left=np.array(skeleton.left, int),
         right=np.array(skeleton.right, int),
+        **more,
     )
+
+
+def write_custom_2d(path: Path | str, positions_2d: dict, skeleton: Skeleton, layout: str, **more) -> Path:
+    """Write a `data_2d_custom_NAME.npz`: {subject: {action: one (T, J, 2) a camera, pixels}}, in a named layout."""
+    symmetry = [list(skeleton.left), list(skeleton.right)]
+    metadata = {"layout_name": layout, "num_joints": len(skeleton), "keypoints_symmetry": symmetry}
+    return save_npz(path, positions_2d=np.array(positions_2d, dtype=object), metadata=metadata, **more)

@@ -158,14 +158,16 @@ def _paired(root: Path, name: str, load: Callable, flag: str, where: str) -> lis
 
 
 def _custom(root: Path) -> list[Finding]:
-    from common.datasets.custom import load_custom
+    from common.datasets.custom import find_3d, load_custom
 
-    names = {p.stem.split("_custom_", 1)[1] for d in ("2d", "3d") for p in root.glob(f"data_{d}_custom_*.npz")}
+    names = {p.stem.split("_custom_", 1)[1] for p in root.glob("data_2d_custom_*.npz")}
+    paired = {find_3d(root, name).stem.split("_custom_", 1)[1] for name in names}
+    names |= {p.stem.split("_custom_", 1)[1] for p in root.glob("data_3d_custom_*.npz")} - paired
     if not names:
         return [Finding(MISSING, "custom", f"no data_2d_custom_NAME.npz: {CUSTOM_WHERE}")]
     found = []
     for name in sorted(names):
-        if not (root / f"data_3d_custom_{name}.npz").is_file():
+        if not find_3d(root, name).is_file():
             found.append(Finding(MISSING, f"custom {name}", f"2D only, no data_3d_custom_{name}.npz: {CUSTOM_WHERE}"))
         else:
             found.append(

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.datasets.custom import load_custom, write_custom_3d
+from common.datasets.checks import select_subjects
+from common.datasets.custom import camera_row, load_custom, write_custom_2d, write_custom_3d
 from common.datasets.windows import Windows
 from common.errors import UserError
 from common.geometry.camera import project
@@ -192,3 +193,52 @@ def test_the_example_of_the_document_runs(tmp_path, monkeypatch):
     np.savez(tmp_path / "data_2d_custom_mine.npz", positions_2d={"Ann": {"Waving": [pixels]}}, metadata={})
     clips, skeleton = load_custom(tmp_path, "mine")
     assert len(clips) == 1 and skeleton.joints[0] == "Shoulder" and (clips[0].positions_3d[..., 2] > 2).all()
+
+
+def test_cameras_may_differ_between_actions(tmp_path):
+    world, two = make(tmp_path)
+    two["Ann"]["Wave 1"].pop(0)  # seen by the side camera alone
+    np.savez_compressed(tmp_path / "data_2d_custom_mine.npz", positions_2d=two, metadata={})
+    cameras = {"Ann": {"Wave 1": [SIDE]}, "Bob": {"*": [FRONT, SIDE]}}
+    write_custom_3d(tmp_path / "data_3d_custom_mine.npz", world, cameras, 30, ARM)
+    clips, _ = load_custom(tmp_path, "mine")
+    assert [c.key for c in clips] == ["Ann/Wave 1/side", "Bob/Wave 1/front", "Bob/Wave 1/side"]
+    np.testing.assert_allclose(clips[0].positions_3d, seen_by(SIDE, world["Ann"]["Wave 1"])[0], atol=1e-5)
+    write_custom_3d(tmp_path / "data_3d_custom_mine.npz", world, {"*": {"Jump": [FRONT]}}, 30, ARM)
+    with pytest.raises(UserError, match="no cameras for Ann Wave 1"):
+        load_custom(tmp_path, "mine")
+
+
+def test_one_3d_file_has_several_sources_of_2d(tmp_path):
+    world, two = make(tmp_path)
+    write_custom_2d(tmp_path / "data_2d_custom_mine_my_eyes.npz", two, ARM, "own", about={"performers": [1]})
+    clips, _ = load_custom(tmp_path, "mine_my_eyes")
+    assert len(clips) == 4
+    (tmp_path / "data_3d_custom_mine.npz").unlink()
+    with pytest.raises(UserError, match="data_3d_custom_mine_my_eyes.npz: no such file"):
+        load_custom(tmp_path, "mine_my_eyes")
+
+
+def test_subjects_by_their_beginning(tmp_path):
+    assert select_subjects(["train/1", "test/2", "train/3"], "train/*,test/2", "x") == ["train/1", "train/3", "test/2"]
+    with pytest.raises(UserError, match=r"no subject val/\*; it has train/1"):
+        select_subjects(["train/1"], "val/*", "x")
+    make(tmp_path)
+    assert {c.subject for c in load_custom(tmp_path, "mine", "B*")[0]} == {"Bob"}
+
+
+def test_a_camera_of_its_matrices(tmp_path):
+    """A world point through rotation, translation and K by hand, against the clip that the loader makes."""
+    turn = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # world to camera: x = -Y, y = -Z, z = X
+    shift = np.array([0.3, 1.0, 4.0])
+    matrix = np.array([[900.0, 0, 600], [0, 910, 420], [0, 0, 1]])
+    world = motion(20, len(ARM))
+    seen = world @ turn.T + shift
+    pixels = (seen @ matrix.T)[..., :2] / seen[..., 2:]
+    row = camera_row("c", (1200, 800), matrix, turn, shift)
+    write_custom_3d(tmp_path / "data_3d_custom_m.npz", {"A": {"B": world}}, {"*": [row]}, 25, ARM)
+    write_custom_2d(tmp_path / "data_2d_custom_m.npz", {"A": {"B": [pixels]}}, ARM, "own")
+    (clip,) = load_custom(tmp_path, "m")[0]
+    np.testing.assert_allclose(clip.positions_3d, seen, atol=1e-5)
+    projected = clip.camera.project(torch.from_numpy(clip.positions_3d)).numpy()
+    np.testing.assert_allclose(projected, pixels, atol=2e-3)
