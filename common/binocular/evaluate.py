@@ -85,17 +85,22 @@ class Scores:
         }
 
 
+def joint_tables(poses: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors (N, J) of every joint, mm, of poses (N, J, 3) in metres: in the world, and relative to each one's root."""
+    root = slice(STEREO_17.root, STEREO_17.root + 1)
+    return (
+        1000 * joint_errors(poses, truth),
+        1000 * joint_errors(poses - poses[:, root], truth - truth[:, root]),
+    )
+
+
 def score(poses: dict[str, Tensor], data: StereoData) -> Scores:
     """Score several rows of poses (N, J, 3), world metres, against the labels."""
-    truth, root = data.keypoints_3d, slice(STEREO_17.root, STEREO_17.root + 1)
-    relative = truth - truth[:, root]
+    truth = data.keypoints_3d
     return Scores(
         data,
         {row: errors(p, truth) for row, p in poses.items()},
-        {
-            row: (1000 * joint_errors(p, truth), 1000 * joint_errors(p - p[:, root], relative))
-            for row, p in poses.items()
-        },
+        {row: joint_tables(p, truth) for row, p in poses.items()},
     )
 
 
@@ -112,28 +117,40 @@ def gain(scores: Scores, column: str, over: str) -> dict[str, float]:
 
 def published_metrics(scores: Scores, row: str = "model") -> dict[str, dict]:
     """`metric.json` under the published keys; numbers are plain, what has no frames is None."""
-    data, frames = scores.data, scores.frames[row]
-    names = np.array([action_name(data.actions[a]) for a in data.action.tolist()])
-    actions = list(dict.fromkeys(action_name(a) for a in data.actions))
+    return metric_entries(scores.frames[row], scores.joints[row], scores.data)
+
+
+def metric_entries(
+    frames: dict[str, Tensor], joints: tuple[Tensor, Tensor], data: StereoData | None
+) -> dict[str, dict]:
+    """The published entries of errors per frame (`errors`) and per joint (`joint_tables`); without data, averages."""
+    masks, by_action = {"Average": torch.ones(len(joints[0]), dtype=torch.bool)}, {}
+    if data is not None:
+        masks |= {s: data.subject == i for i, s in enumerate(data.subjects)}
+        names = np.array([action_name(data.actions[a]) for a in data.action.tolist()])
+        actions = dict.fromkeys(action_name(a) for a in data.actions)
+        by_action = {a: torch.from_numpy(names == a) for a in actions}
 
     def table(values: Tensor, mask: Tensor) -> dict[str, float | None]:
-        masks = {"Average": mask} | {a: mask & torch.from_numpy(names == a) for a in actions}
-        return {name: _mean(values[m]) for name, m in masks.items()}
+        return {name: _mean(values[m]) for name, m in ({"Average": mask} | _and(mask, by_action)).items()}
 
-    masks = {"Average": torch.ones(len(data), dtype=torch.bool)}
-    masks |= {s: data.subject == i for i, s in enumerate(data.subjects)}
     out = {
         key: {name: table(frames[column], mask) for name, mask in masks.items()}
         for key, column in (("per_pose_error", "absolute"), ("per_pose_error_relative", "relative"))
     }
-    absolute, relative = scores.joints[row]
-    if data.kind == "mhad":
+    absolute, relative = joints
+    if data is None or data.kind == "mhad":
         out["per_joint_error"] = {"Average": absolute.mean(0).tolist()}
+    if data is not None and data.kind == "mhad":
         hidden = torch.zeros_like(absolute) if data.occlusion is None else data.occlusion
         for name, mask in (("notocc", hidden == 0), ("occ", hidden > 0)):
             out[f"per_error_{name}"] = {"Average": [_mean(absolute[mask])]}
             out[f"per_error_relative_{name}"] = {"Average": [_mean(relative[mask])]}
     return out
+
+
+def _and(mask: Tensor, masks: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: mask & m for name, m in masks.items()}
 
 
 def _mean(values: Tensor) -> float | None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import yaml
 
 from common.binocular import checkpoint
+from common.binocular import rescore as rescoring
 from common.binocular.demo import run_demo
 from common.binocular.run import Run, choose_device, fix_seeds, talker
+from common.binocular.setup import load_side
 from common.binocular.work import evaluate_run, simulate_run, train_run
 from common.errors import UserError
 from common.settings import two_view as options
@@ -50,6 +52,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     p.add_argument("--train", action="store_true", help="train; without it, evaluate")
     p.add_argument("--simu", action="store_true", help="show the 3D error that the forward process makes")
     p.add_argument("--demo", action="store_true", help="synthetic data: make, train, evaluate, draw")
+    p.add_argument("--rescore", metavar="FOLDER", help="score the arrays of an evaluation again; --config: its labels")
     p.add_argument("--model_diff_path", help="checkpoint, ours or a published one")
     p.add_argument("--resume", help="go on training from a checkpoint of ours (ckpt_last.pth, or its folder)")
     p.add_argument("--seed", type=int, help="default: 19960903; the demo: 0")
@@ -108,10 +111,14 @@ def prepare(arguments: argparse.Namespace) -> Run:
         file, source = options.read_config(path), str(path)
         folder = None
     settings, inert = options.resolve(file, typed, source)
+    settings, notes = options.from_file_names(settings, file)
     folder = folder or run_folder(arguments.exp, arguments.doc, arguments.ni)
     say = talker(folder, arguments.verbose)
     if inert:
         say(f"{source}: nothing reads {', '.join(inert)}.")
+    for note in (settings["note"], *notes):
+        if note:
+            say(f"Note: {note}")
     for name in ("sequence", "model_pose_path"):
         if getattr(arguments, name):
             say(f"--{name} has no effect, as in the published program.")
@@ -132,12 +139,27 @@ def prepare(arguments: argparse.Namespace) -> Run:
     )
 
 
+def rescore(arguments: argparse.Namespace) -> None:
+    """Print the entries of metric.json of a folder of outputs, ours or published; nothing is written."""
+    outputs, data = rescoring.read_outputs(arguments.rescore), None
+    if arguments.config:
+        path = options.find_config(arguments.config)
+        settings, _ = options.resolve(options.read_config(path), typed_settings(arguments), str(path))
+        settings["data.legacy_skew"] = False  # the 3D labels do not depend on it
+        data = rescoring.with_labels(outputs, load_side(settings, "val", detections=False), str(path))
+    entries = rescoring.rescore(outputs, data)
+    print(rescoring.printable(entries, outputs, rescoring.stored_metric(arguments.rescore)))
+
+
 def main(arguments: Sequence[str] | None = None, description: str = "Binocular 3D human pose") -> int:
     """Run the program; 0, or 2 with one line on stderr for what the user can mend."""
     try:
         parsed = parser(description).parse_args(arguments)
         if parsed.demo:
             run_demo(typed_settings(parsed), parsed.seed or 0, parsed.device, talker(None, parsed.verbose))
+            return 0
+        if parsed.rescore:
+            rescore(parsed)
             return 0
         if parsed.train and parsed.simu:
             raise UserError("--train and --simu exclude each other")

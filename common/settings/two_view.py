@@ -6,13 +6,13 @@ A value comes from the key's default, then from the file (and the file it names 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from common.errors import UserError
+from common.files.settings import read_yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -38,6 +38,7 @@ def _split(side: str) -> dict[str, Key]:
 
 
 KEYS: dict[str, Key] = {
+    "note": Key(None, str, "a line that the program says at its start"),
     "data.dataset": Key("h36m_2view", str, "data set", ("h36m_2view", "h36m_3view", "h36m_4view", "mhad_2view")),
     "data.root_relative": Key(True, bool, "the network sees poses relative to their triangulated root"),
     "data.legacy_skew": Key(None, bool, "leave a camera's skew unscaled by the resize; default: as model.variant"),
@@ -86,12 +87,15 @@ KEYS: dict[str, Key] = {
     "testing.protocol": Key("default", str, "how results are scored", ("default", "published")),
 }
 # Keys of published files that nothing ever read; they are accepted and named in one line.
-_INERT = (
-    "data.dataset_path data.dataset_path_train_2d data.dataset_path_test_2d dataset.heatmap_shape model.emd_dim "
-    "model.resamp_with_conv model.var_type model.n_pts model.coords_dim training.num_workers testing.shuffle"
+INERT = re.compile(
+    r"data\.dataset_path\w*|data\.num_joints|dataset\.heatmap_shape|model\.(emd_dim|resamp_with_conv|var_type)"
+    r"|model\.(n_pts|coords_dim)|(data|dataset|dataset\.(train|val)|training|testing)\.(num_workers|shuffle)"
+    r"|dataset\.(train|val)\.(mhad_root|h36m_root|pred_results_path|rectificated|baseline_width|crop|subset)"
 )
-_INERT_SPLIT = "mhad_root h36m_root pred_results_path rectificated baseline_width crop subset shuffle"
-INERT = (*_INERT.split(), *(f"dataset.{side}.{n}" for side in ("train", "val") for n in _INERT_SPLIT.split()))
+# Of these, what describes the one network there is. Another value asks for a network that no published program builds.
+FIXED = {"data.num_joints": 17, "model.n_pts": 17, "model.coords_dim": [3, 3]}
+# Published files that ask for such a network, by the end of their name.
+UNBUILT = {"_only2d": "one that denoises 2D poses", "_2viewkpt_cond": "one with the 2D poses as a condition"}
 # What the trained weights depend on: stored with them.
 TRAINED = [k for k in KEYS if k.startswith(("model.", "diffusion.")) or k in ("data.root_relative", "data.legacy_skew")]
 # Of these, what another start may change: how to train on, or which process to sample.
@@ -163,24 +167,25 @@ def nested(settings: Mapping[str, object]) -> dict:
 
 def find_config(name: str) -> Path:
     """A settings file: an absolute path, a name under configs/, or a path from here."""
+    for ending, network in UNBUILT.items():
+        if Path(name).stem.endswith(ending):
+            raise UserError(f"--config {name}: asks for a network ({network}) that no published program builds")
     for candidate in (Path(name), CONFIGS / name) if Path(name).is_absolute() else (CONFIGS / name, Path(name)):
         if candidate.is_file():
             return candidate
-    raise UserError(f"--config {name}: no such file, here or under configs/")
+    near = difflib.get_close_matches(name, [p.name for p in CONFIGS.glob("*.yml")], 1)
+    raise UserError(
+        f"--config {name}: no such file, here or under configs/" + (f"; did you mean {near[0]}?" if near else "")
+    )
 
 
 def read_config(path: Path, depth: int = 0) -> dict[str, object]:
     """The keys that a file sets, its `base` first. Unknown keys are errors."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable YAML file ({str(error).splitlines()[0]})") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: expected keys and values")
+    tree = read_yaml(path)
     base = tree.pop("base", None)
     settings = {}
     if base is not None:
-        if depth > 4 or not (path.parent / base).is_file():
+        if depth > 4 or not isinstance(base, str) or not (path.parent / base).is_file():
             raise UserError(f"{path}: base {base}: no such file")
         settings = read_config(path.parent / base, depth + 1)
     return settings | flatten(tree)
@@ -188,9 +193,12 @@ def read_config(path: Path, depth: int = 0) -> dict[str, object]:
 
 def resolve(file: Mapping[str, object], typed: Mapping[str, object], source: str) -> tuple[dict, list[str]]:
     """All settings, and the keys of the file that nothing reads."""
-    inert = [k for k in file if k in INERT]
+    inert = [k for k in file if INERT.fullmatch(k)]
+    for k in inert:
+        if file[k] is not None and file[k] != FIXED.get(k, file[k]):
+            raise UserError(f"{source}: {k} {file[k]}: a network that no published program builds; ours has {FIXED[k]}")
     settings = {name: key.default for name, key in KEYS.items()}
-    settings |= {k: check(k, v, source) for k, v in file.items() if k not in INERT}
+    settings |= {k: check(k, v, source) for k, v in file.items() if k not in inert}
     settings |= {k: check(k, v, "command line") for k, v in typed.items() if v is not None}
     if settings["dataset.val.pred_2d_error_dis_path"] is None:
         settings["dataset.val.pred_2d_error_dis_path"] = settings["dataset.train.pred_2d_error_dis_path"]
@@ -198,3 +206,19 @@ def resolve(file: Mapping[str, object], typed: Mapping[str, object], source: str
         if settings[name] is None:
             settings[name] = key.default
     return settings, inert
+
+
+def from_file_names(settings: dict, file: Mapping[str, object]) -> tuple[dict, list[str]]:
+    """What the published program read off the names of files: (settings with it, a line for each thing)."""
+    settings, lines = dict(settings), []
+    for side in ("train", "val"):
+        key, name = f"dataset.{side}.groups", Path(settings[f"dataset.{side}.pred_2d_results_path"] or "").name
+        if settings["data.dataset"].startswith("mhad") and settings[key] is None and re.search("adafuse|epi", name):
+            settings[key] = [1]
+            lines.append(f"{key}: [1], as the published program reads the name {name}.")
+        poses = str(file.get(f"dataset.{side}.pred_results_path"))
+        if re.search("big|small", Path(poses).name):
+            lines.append(
+                f"{poses}: the published program chose the rows of its depth; here dataset.{side} has all rows."
+            )
+    return settings, lines

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -98,12 +99,103 @@ def test_shipped_settings(config):
     settings, inert = options.resolve(options.read_config(options.find_config(config)), {}, config)
     assert not inert  # every key does something
     kind, family = config.split("_")[0], config.removesuffix(".yml").split("uvxyz_")[1]
+    if kind == "human36m":  # left over from DiffPose: its schedule
+        assert settings["diffusion.num_diffusion_timesteps"] == 51 and "one view" in settings["note"]
+        assert settings["testing.test_num_diffusion_timesteps"] == {"cpn": 24, "gt": 12}[family]
+        return
     assert settings["data.dataset"] == "_".join(config.split("_")[:2])
     steps = 76 if (kind == "h36m" and family != "vit") or family == "adafuse" else 26
     assert settings["diffusion.num_diffusion_timesteps"] == steps
     assert settings["model.action_emd"] is False and settings["optim.lr"] in (1e-5, 2e-5)
     assert settings["training.loss_type"] == ("2d" if family == "rsb152" else "3dand2d")
     assert settings["dataset.val.pred_2d_error_dis_path"] == settings["dataset.train.pred_2d_error_dis_path"]
+    assert settings["model.depth_emd"] is not family.endswith(("_s", "_l", "depth"))
+    if family.endswith("depth"):
+        assert settings["training.n_epochs"] == 20 and "not known here" in settings["note"]
+
+
+def test_networks_that_no_published_program_builds_are_refused_by_name(tmp_path, capsys):
+    for name in ("resnet50_only2d", "resnet50_2viewkpt_cond"):
+        path = tmp_path / f"mhad_2view_diffpose_uvxyz_{name}.yml"
+        path.write_text("model:\n  hid_dim: 96\n")
+        for config in (path.name, path):
+            assert program.main(["--config", str(config), "--doc", "x", "--exp", str(tmp_path / "exp")]) == 2
+            error = capsys.readouterr().err
+            assert name in error and "no published program builds" in error and error.count("\n") == 1
+    (tmp_path / "own.yml").write_text("model:\n  coords_dim: [4, 4]\n")
+    assert program.main(["--config", str(tmp_path / "own.yml"), "--doc", "x", "--exp", str(tmp_path / "exp")]) == 2
+    assert "model.coords_dim [4, 4]" in capsys.readouterr().err
+    assert program.main(["--config", "mhad_2view_diffpose_uvxyz_resnet152_bigdept.yml", "--doc", "x"]) == 2
+    assert "did you mean mhad_2view_diffpose_uvxyz_resnet152_bigdepth.yml?" in capsys.readouterr().err
+
+
+# As the published files have them; none of it does anything in the published program.
+DEAD = """
+data: {dataset: h36m_2view, dataset_path: a, dataset_path_train_2d: b, num_joints: 17, num_workers: 32}
+dataset:
+  heatmap_shape: 96
+  train: {h36m_root: a, pred_results_path: data/small.pkl, rectificated: true, crop: true, subset: null}
+  val: {mhad_root: a, baseline_width: m, shuffle: false, num_workers: 1}
+model: {coords_dim: [3, 3], emd_dim: 96, n_pts: 17, resamp_with_conv: true, var_type: fixedsmall}
+training: {shuffle: true, num_workers: 32}
+testing: {shuffle: false, num_workers: 32}
+"""
+
+
+def test_dead_keys_are_named_in_one_line_and_unknown_ones_refused(stereo, tmp_path, capsys):
+    path = tmp_path / "own.yml"
+    path.write_text(DEAD)
+    code, folder = run(tmp_path / "exp", stereo, "h36m", "--simu", config=str(path))
+    assert code == 0
+    lines = (folder / "stdout.txt").read_text().splitlines()
+    told = [line for line in lines if "nothing reads" in line]
+    dead = set(options.flatten(yaml.safe_load(DEAD))) - {"data.dataset"}
+    assert len(told) == 1 and set(told[0].split("nothing reads ")[1].rstrip(".").split(", ")) == dead
+    assert any("small.pkl: the published program chose the rows of its depth" in line for line in lines)
+    path.write_text(DEAD.replace("shuffle: true", "shufle: true"))
+    code, _ = run(tmp_path / "exp", stereo, "h36m", "--simu", config=str(path))
+    assert code == 2 and "unknown key training.shufle" in capsys.readouterr().err
+
+
+def test_settings_saved_by_the_published_program(stereo, tmp_path, capsys):
+    """An argparse.Namespace in Namespaces, dumped: its plain keys are read."""
+    tree = {"data": Namespace(dataset="h36m_2view", num_joints=17), "model": Namespace(hid_dim=16, coords_dim=[3, 3])}
+    tree["optim"] = Namespace(lr=2e-05, eps=1e-8, optimizer="Adam")
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.dump(Namespace(**tree), default_flow_style=False))
+    assert path.read_text().startswith("!!python/object:argparse.Namespace")
+    read = options.read_config(path)
+    assert read["model.hid_dim"] == 16 and read["model.coords_dim"] == [3, 3] and read["optim.lr"] == 2e-05
+    code, folder = run(tmp_path / "exp", stereo, "h36m", "--simu", config=str(path))
+    assert code == 0 and yaml.safe_load((folder / "config.yml").read_text())["model"]["hid_dim"] == 16
+
+
+def test_any_other_python_object_in_settings_is_refused(tmp_path, capsys):
+    trace = tmp_path / "trace"
+    for text in (
+        f"data: !!python/object/apply:os.system ['touch {trace}']",
+        "a: !!python/name:os.system",
+        "a: !!python/object:collections.OrderedDict {}",
+        "a: !!python/tuple [1, 2]",
+        "a: !!python/object:argparse.Namespace [1]",
+        "a: &x {b: *x}",
+        "base: 5",
+    ):
+        path = tmp_path / "config.yml"
+        path.write_text(text)
+        assert program.main(["--config", str(path), "--doc", "x", "--exp", str(tmp_path / "exp")]) == 2, text
+        error = capsys.readouterr().err
+        assert str(path) in error and error.count("\n") == 1
+    assert not trace.exists() and not (tmp_path / "exp").exists()
+
+
+def test_what_the_published_program_read_off_file_names():
+    path = {"dataset.val.pred_2d_results_path": "data/mhad_results_adafuse.pkl", "data.dataset": "mhad_2view"}
+    settings, _ = options.resolve(path, {}, "own.yml")
+    found, lines = options.from_file_names(settings, path)
+    assert found["dataset.val.groups"] == [1] and found["dataset.train.groups"] is None and len(lines) == 1
+    path["data.dataset"] = "h36m_2view"
+    assert options.from_file_names(options.resolve(path, {}, "")[0], path)[1] == []
 
 
 def test_precedence_and_errors(tmp_path, capsys):
