@@ -1,7 +1,7 @@
 """Videos in and out, without ffmpeg on the PATH: frames are plain uint8 RGB arrays (height, width, 3).
 
-Reading uses PyAV, or imageio-ffmpeg's own binary where PyAV is absent. MP4 (H.264) is written with PyAV's bundled
-libx264, GIF with Pillow. A file appears under its name only when it is complete.
+PyAV reads, and writes MP4 and WebM; Pillow writes GIF. The codec is VP9 (libvpx, BSD licence), which browsers and VLC
+play: H.264 would need x264, whose licence is the GPL. A file appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files.writing import whole_file
 
-ENDINGS = (".mp4", ".gif")
+ENDINGS = (".mp4", ".webm", ".gif")
+CODEC = "libvpx-vp9"
+# Constant quality, as fast as x264's veryfast; "screen" is the encoder's name for drawn pictures.
+QUALITY = {"crf": "20", "b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "1", "tune-content": "screen"}
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,9 @@ def _decode(path: Path | str) -> Iterator[tuple[float, np.ndarray, float]]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"video not found: {path}")
-    if importlib.util.find_spec("av"):
-        frames = _decode_pyav(path)
-    elif importlib.util.find_spec("imageio_ffmpeg"):
-        frames = _decode_imageio(path)
-    else:
+    if not importlib.util.find_spec("av"):
         raise UserError("reading a video needs PyAV: pip install av")
+    frames = _decode_pyav(path)
     first = next(frames, None)
     if first is None:
         raise UserError(f"{path} holds no picture")
@@ -119,62 +119,58 @@ def _decode_pyav(path: Path) -> Iterator[tuple[float, np.ndarray, float]]:
         raise UserError(f"cannot read {path} as a video: {error.strerror}") from error
 
 
-def _decode_imageio(path: Path) -> Iterator[tuple[float, np.ndarray, float]]:
-    import imageio_ffmpeg
-
-    try:
-        frames = imageio_ffmpeg.read_frames(str(path))
-        about = next(frames)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot read {path} as a video") from error
-    width, height = about["size"]
-    for number, data in enumerate(frames):
-        yield number / about["fps"], np.frombuffer(data, np.uint8).reshape(height, width, 3), about["fps"]
-
-
 def check_ending(path: Path | str) -> Path:
-    """The path, if its ending is one that can be written; UserError otherwise. Call it before long work."""
+    """The path, if a video of its ending can be written; UserError otherwise. Call it before long work."""
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
-        raise UserError(f"cannot write {path}: a video's name ends in {' or '.join(ENDINGS)}")
+        raise UserError(f"cannot write {path}: a video's name ends in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    if path.suffix.lower() != ".gif":
+        if not importlib.util.find_spec("av"):
+            raise UserError(f"cannot write {path} without PyAV (pip install av); a name in .gif needs no more")
+        import av
+
+        if CODEC not in av.codecs_available:
+            raise UserError(f"cannot write {path}: this PyAV is built without {CODEC} (VP9); .gif needs no codec")
     return path
 
 
 def write_video(path: Path | str, frames: Iterable[np.ndarray], fps: float, total: int | None = None) -> Path:
-    """Write uint8 RGB frames (height, width, 3) of one size as MP4 or GIF, by the file's ending; returns the path.
+    """Write uint8 RGB frames (height, width, 3) of one size as MP4, WebM or GIF, by the file's ending.
 
-    Shows a progress bar with the time left; total: number of frames, where known. H.264 wants even sizes: an odd
-    picture gets its last row or column twice. GIF counts time in 10 ms, so delays are rounded without drift, and at
-    most 50 frames a second are played as meant. Raises UserError for an unknown ending or no frames.
+    Returns the path. Shows a progress bar with the time left; total: number of frames, where known. Players want even
+    sizes: in a video an odd picture gets its last row or column twice. GIF counts time in 10 ms, so delays are rounded
+    without drift, and at most 50 frames a second are played as meant. Raises UserError for an unknown ending or no
+    frames.
     """
     path = check_ending(path)
     if fps <= 0:
         raise UserError(f"cannot write {path} at {fps} frames a second")
-    write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
+    ending = path.suffix.lower().removeprefix(".")
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         raise UserError(f"no frames to write to {path}")
     with whole_file(path) as temporary:
         bar = tqdm(chain([first], frames), total=total, desc=path.name, unit="frame", dynamic_ncols=True)
-        write(temporary, bar, fps)
+        if ending == "gif":
+            _write_gif(temporary, bar, fps)
+        else:
+            _write_vp9(temporary, bar, fps, ending)
     return path
 
 
-def _write_mp4(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
-    if not importlib.util.find_spec("av"):
-        raise UserError("writing MP4 needs PyAV (pip install av); a name that ends in .gif needs nothing more")
+def _write_vp9(path: Path, frames: Iterable[np.ndarray], fps: float, container_format: str) -> None:
     import av
 
     stream = None
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+    options = {"movflags": "faststart"} if container_format == "mp4" else {}
+    with av.open(str(path), "w", format=container_format, options=options) as container:
         for frame in frames:
             odd = (frame.shape[0] % 2, frame.shape[1] % 2)
             if any(odd):
                 frame = np.pad(frame, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
             if stream is None:
-                options = {"crf": "18", "preset": "veryfast", "tune": "animation"}
-                stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
+                stream = container.add_stream(CODEC, rate=Fraction(fps).limit_denominator(1001), options=QUALITY)
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"  # what every browser and player shows
             for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")):

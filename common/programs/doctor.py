@@ -37,7 +37,7 @@ REQUIRED = {
     "h5py": "converters", "matplotlib": "pictures", "pillow": "pictures", "tqdm": "progress", "PyYAML": "--config",
 }  # fmt: skip
 EXTRAS = {
-    "av": "reading and writing videos", "imageio-ffmpeg": "videos, where av is missing",
+    "av": "reading and writing videos",
     "open_clip_torch": "text features of FinePOSE, GraphDiffu, Grap2Eq", "safetensors": "export --safetensors",
     "onnx": "export --onnx", "onnxruntime": "export --onnx, people in videos", "onnxscript": "export --onnx",
     "rtmlib": "people in videos (requirements-wild.txt)", "tensorboard": "logs; or use --nolog",

@@ -160,7 +160,7 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("--viz-action",), "action to draw, with its take", ""),
         Flag(("--viz-camera",), "number of the camera", 0, int),
         Flag(("--viz-video",), "input video to show beside it", ""),
-        Flag(("--viz-output",), "file to write: .mp4 or .gif (default: render.mp4 in the checkpoint folder)", ""),
+        Flag(("--viz-output",), "file to write: .mp4, .webm or .gif (default: render.mp4 beside the checkpoint)", ""),
         Flag(("--viz-export",), "also write the poses (T, J, 3) as .npy", ""),
         Flag(("--viz-skip",), "frames to leave out at the start", 0, int),
         Flag(("--viz-limit",), "frames to draw at most; -1 is all", -1, int),

@@ -1,4 +1,4 @@
-"""Moving pictures of poses, as MP4 or GIF by the file's ending: of a clip, of both diffusion processes, of the grid.
+"""Moving pictures of poses, MP4, WebM or GIF by the ending: of a clip, of both diffusion processes, of the grid.
 
 All 3D poses are root-relative metres in the camera frame, 2D keypoints are screen units; plain NumPy arrays. Errors
 are MPJPE in millimetres. Each function returns the path that it wrote, and raises UserError for an unknown ending.

@@ -86,6 +86,7 @@ def write_about(folder: Path, models: list[Model], written: list[Path], options:
         ".bvh": "motion with its root, y up; Blender: File, Import, BVH",
         ".html": "the viewer: open it in a browser",
         ".mp4": "the input and the poses side by side",
+        ".webm": "the input and the poses side by side",
         ".gif": "the input and the poses side by side",
         ".png": "the first frames with named joints: is left left?",
         ".jsonl": "the stream: one line a frame",

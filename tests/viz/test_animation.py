@@ -113,7 +113,7 @@ def test_grid_moves(tmp_path):
 
 def test_wrong_requests_are_told_before_any_work(tmp_path):
     poses = clip(3)
-    with pytest.raises(UserError, match=r"ends in \.mp4 or \.gif"):
+    with pytest.raises(UserError, match=r"ends in \.mp4, \.webm or \.gif"):
         animate(tmp_path / "a.avi", H36M_17, poses[..., :2], poses, poses)
     with pytest.raises(UserError, match="no frames to draw"):
         animate(tmp_path / "a.gif", H36M_17, poses[..., :2], poses, poses, skip=3)
