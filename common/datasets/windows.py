@@ -165,8 +165,14 @@ class Windows:
 
 
 def _repair(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints and poses with every invalid frame copied from the nearest valid one; the mask drops it."""
-    if clip.valid.all() or not clip.valid.any():
+    """Keypoints and poses with every invalid frame copied from the nearest valid one; the mask drops it.
+
+    Without a valid frame there is nothing to copy: what is not finite becomes 0, for masked NaN would reach the loss.
+    """
+    if not clip.valid.any():
+        keypoints, poses = clip.keypoints_2d, clip.positions_3d
+        return np.where(np.isfinite(keypoints), keypoints, 0), np.where(np.isfinite(poses), poses, 0)
+    if clip.valid.all():
         return clip.keypoints_2d, clip.positions_3d
     good, frames = np.flatnonzero(clip.valid), np.arange(len(clip))
     after = np.searchsorted(good, frames).clip(0, len(good) - 1)

@@ -42,7 +42,7 @@ def loss_weight(abar: Tensor, cap: float = 3.0) -> Tensor:
 
 
 def normalisation_scale(clips: Iterable[Clip], root: int) -> float:
-    """The largest absolute root-relative coordinate of the clips, metres: the network's unit of length.
+    """The largest absolute root-relative coordinate of the clips' valid frames, metres: the network's unit of length.
 
     Give the training clips. The published code takes it over training and test clips together (and over all 32
     recorded joints of Human3.6M), and does not store it with the weights.
@@ -59,7 +59,8 @@ def clips_beyond(clips: Iterable[Clip], root: int, unit: float) -> list[str]:
 
 
 def _largest(clip: Clip, root: int) -> float:
-    return float(abs(clip.positions_3d - clip.positions_3d[:, root : root + 1]).max())
+    poses = clip.positions_3d[clip.valid]
+    return float(abs(poses - poses[:, root : root + 1]).max(initial=0.0))
 
 
 def diff3dhpe_diffusion(

@@ -23,7 +23,14 @@ NEAREST = 0.1  # metres: in the training loss nothing comes nearer to a camera
 
 
 def schedule(kind: str, timesteps: int, first: float, last: float) -> Tensor:
-    """abar_t (T,), float64, of a noise schedule: linear, quad, const, jsd or sigmoid."""
+    """abar_t (T,), float64, of a noise schedule: linear, quad, const, jsd or sigmoid.
+
+    first and last lie between 0 and 1, both excluded: without noise in the first step the reverse process divides by
+    zero, with nothing but noise before the last one as well. Raises UserError for others.
+    """
+    for name, beta in (("beta_start", first), ("beta_end", last)):
+        if not 0 < beta < 1:
+            raise UserError(f"diffusion.{name} is {beta}: must be between 0 and 1")
     if kind == "linear":
         return linear_schedule(timesteps, first, last)
     steps = torch.arange(timesteps, dtype=torch.float64)

@@ -12,6 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+NEAREST = 1e-6  # metres: no depth that is divided by is nearer to zero
+NEAREST_ROOT, FURTHEST_ROOT = 0.5, 50.0  # metres from the camera: where a person can stand
+LEAST_SPREAD = 1e-8  # variance of a pose's rays below which they are one ray; at fifty metres it is about 1e-4
+SMALLEST = 1e-12  # of a homogeneous vector's length or last coordinate
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -81,14 +86,20 @@ def _distortion(xy: Tensor, k: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
     return radial + (p * xy).sum(-1, keepdim=True), p * r2
 
 
+def away_from_zero(divisor: Tensor, least: float) -> Tensor:
+    """The divisor, `least` where it is nearer to zero than that: neither quotient nor gradient is infinite or NaN."""
+    return torch.where(divisor.abs() < least, least, divisor)
+
+
 def project(points: Tensor, intrinsics: Tensor) -> Tensor:
     """Camera-frame points (..., J, 3) to screen units (..., J, 2), with lens distortion.
 
     intrinsics: (9,) or (..., 9), broadcast over the joints. Rays wider than 45 degrees are clamped, as in the
-    published code, so that a pose behind the camera stays finite.
+    published code, so that a pose behind the camera stays finite. A depth within a micrometre of the camera's centre
+    counts as a micrometre in front of it, so the centre itself lies on the optical axis.
     """
     f, c, k, p = _split(intrinsics, points)
-    xy = (points[..., :2] / points[..., 2:]).clamp(-1, 1)
+    xy = (points[..., :2] / away_from_zero(points[..., 2:], NEAREST)).clamp(-1, 1)
     factor, offset = _distortion(xy, k, p)
     return f * (xy * factor + offset) + c
 
@@ -115,11 +126,13 @@ def fit_root(poses: Tensor, rays: Tensor, weights: Tensor | None = None) -> Tens
     """Place root-relative poses so that they project onto given rays: least squares in closed form.
 
     poses (..., J, 3) metres; rays (..., J, 2), the ideal image plane (`undistort`); weights (..., J), confidence of
-    each joint. Returns roots (..., 1, 3), camera frame, metres.
+    each joint, at least 0; where all are 0 the joints count alike. Returns roots (..., 1, 3), camera frame, metres.
 
-    For the root t, each joint asks x + t_x = u (z + t_z) and y + t_y = v (z + t_z): linear in t.
+    For the root t, each joint asks x + t_x = u (z + t_z) and y + t_y = v (z + t_z): linear in t. Depths stay between
+    0.5 and 50 metres: a person whose rays are all the same looks endlessly far away and stands at the far end.
     """
     w = torch.ones_like(rays[..., 0]) if weights is None else weights
+    w = torch.where(w.sum(-1, keepdim=True) > 0, w, 1.0)
     w = w / w.sum(-1, keepdim=True)
     residual = rays * poses[..., 2:] - poses[..., :2]  # (..., J, 2), what t_xy - ray * t_z must equal
     w = w.unsqueeze(-1)
@@ -127,8 +140,9 @@ def fit_root(poses: Tensor, rays: Tensor, weights: Tensor | None = None) -> Tens
     centred = rays - mean_ray.unsqueeze(-2)
     # With t_xy eliminated, depth is a regression of the residual on the rays' spread.
     covariance = (w * centred * (residual - mean_residual.unsqueeze(-2))).sum((-2, -1))
-    depth = -covariance / (w * centred * centred).sum((-2, -1)).clamp_min(1e-8)
-    depth = depth.clamp(0.5, 50.0).unsqueeze(-1)  # a person stands between half a metre and fifty metres away
+    spread = (w * centred * centred).sum((-2, -1))
+    depth = torch.where(spread < LEAST_SPREAD, FURTHEST_ROOT, -covariance / away_from_zero(spread, LEAST_SPREAD))
+    depth = depth.clamp(NEAREST_ROOT, FURTHEST_ROOT).unsqueeze(-1)
     return torch.cat([mean_residual + mean_ray * depth, depth], -1).unsqueeze(-2)
 
 
@@ -137,15 +151,21 @@ def triangulate(points: Tensor, projections: Tensor, weights: Tensor | None = No
 
     points (..., V, J, 2), one row a view; projections (..., V, 3, 4); weights (..., V, J), confidence of each view.
     unit_rows scales each equation to unit length; without it they stand as they are (the published two-view code),
-    which weighs views by depth and differs by millimetres on noisy points.
-    Returns (..., J, 3) in the frame that the projections map from.
+    which weighs views by depth and differs by millimetres on noisy points. Where all views of a joint weigh nothing
+    they count alike.
+    Returns (..., J, 3) in the frame that the projections map from, finite for finite input: rays that are parallel
+    meet as far away as a homogeneous coordinate of 1e-12 says. A joint with a NaN or an infinity in any view, or in
+    its cameras, is NaN and leaves the others alone.
     """
     points, projections = points.double(), projections.double()
     rows = points.unsqueeze(-1) * projections[..., None, 2:3, :] - projections[..., None, :2, :]  # (..., V, J, 2, 4)
     if unit_rows:
-        rows = rows / rows.norm(dim=-1, keepdim=True)
+        rows = rows / away_from_zero(rows.norm(dim=-1, keepdim=True), SMALLEST)
     if weights is not None:
+        weights = torch.where(weights.sum(-2, keepdim=True) > 0, weights, 1.0)
         rows = rows * weights.double()[..., None, None]
     system = rows.movedim(-4, -3).flatten(-3, -2)  # (..., J, 2V, 4)
+    finite = torch.isfinite(system).all(-1).all(-1)[..., None]  # (..., J, 1)
+    system = torch.where(finite.unsqueeze(-1), system, 0.0)  # LAPACK gives up on NaN, and with it on the whole batch
     solution = torch.linalg.svd(system, full_matrices=False).Vh[..., -1, :]
-    return solution[..., :3] / solution[..., 3:]
+    return torch.where(finite, solution[..., :3] / away_from_zero(solution[..., 3:], SMALLEST), torch.nan)

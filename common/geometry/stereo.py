@@ -56,10 +56,11 @@ def project(points: Tensor, projections: Tensor, nearest: float = 0.0) -> Tensor
     """World points (..., J, 3) into all views: (..., V, J, 2), crop units. projections (..., V, 3, 4).
 
     `nearest` keeps depths at least that far in front of the camera, in metres: a training loss needs it, because a
-    point that passes the image plane sends the loss to infinity. 0 changes nothing.
+    point that passes the image plane sends the loss to infinity. With 0, points behind stay behind; only within a
+    micrometre of the camera's centre depths count as a micrometre in front, so that the centre itself stays finite.
     """
     h = torch.einsum("...vik,...jk->...vji", projections[..., :3], points) + projections[..., None, :, 3]
-    depth = h[..., 2:].clamp_min(nearest) if nearest else h[..., 2:]
+    depth = h[..., 2:].clamp_min(nearest) if nearest else camera.away_from_zero(h[..., 2:], camera.NEAREST)
     return h[..., :2] / depth
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+SMALLEST = 1e-12  # a pose whose coordinates' root sum of squares is less has no size, in metres or millimetres
+
 
 def joint_errors(predicted: Tensor, target: Tensor) -> Tensor:
     """Euclidean distance of each joint (..., J), in the poses' unit."""
@@ -19,19 +21,45 @@ def mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
 def procrustes_align(predicted: Tensor, target: Tensor) -> Tensor:
     """Move, turn and scale each predicted pose onto its target (Schoenemann 1966; Kabsch 1976 for the reflection).
 
-    predicted (..., J, 3) and target broadcast; returns the aligned poses. One SVD of a 3x3 matrix a pose.
+    predicted (..., J, 3) and target broadcast; returns the aligned poses. One SVD of a 3x3 matrix a pose. A pose with
+    a NaN or an infinity, in either argument, becomes NaN and leaves the others of the batch alone. Where all joints of
+    a pose lie on one point, every joint of the answer is at the target's mean. Gradients are finite for every finite
+    pose: a turn that the poses do not tell (both on a line, say) has gradient zero.
     """
     predicted, target = torch.broadcast_tensors(predicted, target)
     mean_x, mean_y = target.mean(-2, keepdim=True), predicted.mean(-2, keepdim=True)
     x, y = target - mean_x, predicted - mean_y
-    norm_x = torch.linalg.matrix_norm(x, keepdim=True)
-    norm_y = torch.linalg.matrix_norm(y, keepdim=True).clamp_min(1e-12)
-    u, s, vh = torch.linalg.svd((y / norm_y).mT @ (x / norm_x.clamp_min(1e-12)))  # (..., 3, 3)
-    sign = torch.linalg.det(u @ vh).sign().unsqueeze(-1)
-    s = torch.cat([s[..., :2], s[..., 2:] * sign], -1)
-    u = torch.cat([u[..., :2], u[..., 2:] * sign.unsqueeze(-1)], -1)
-    scale = s.sum(-1)[..., None, None] * norm_x / norm_y
-    return scale * (y @ (u @ vh)) + mean_x
+    norm_x, norm_y = (torch.linalg.matrix_norm(pose, keepdim=True) for pose in (x, y))
+    x, y = x / norm_x.clamp_min(SMALLEST), y / norm_y.clamp_min(SMALLEST)
+    covariance = y.mT @ x  # (..., 3, 3)
+    rotation = nearest_rotation(covariance)
+    scale = norm_x * (rotation * covariance).sum((-2, -1), keepdim=True)  # (..., 1, 1): of the pose of unit size
+    return scale * (y @ rotation) + mean_x
+
+
+def nearest_rotation(matrix: Tensor) -> Tensor:
+    """The rotation nearest to each 3x3 matrix (..., 3, 3), which maximises trace(R^T M); NaN where one is not finite.
+
+    An SVD has no derivative where two singular values are alike; the rotation has one unless both are zero. So it is
+    found without gradients, and its derivative R Omega is put there: Omega, skew, solves S Omega + Omega S =
+    skew(R^T dM) for the symmetric S = R^T M (Bregier 2021, section 3.3), and is zero where the sum of two of S's
+    eigenvalues is.
+    """
+    finite = torch.isfinite(matrix).all(-1).all(-1)[..., None, None]
+    matrix = torch.where(finite, matrix, 0.0)  # LAPACK gives up on NaN, and with it on the whole batch
+    with torch.no_grad():
+        u, s, vh = torch.linalg.svd(matrix)  # (..., 3, 3), (..., 3), (..., 3, 3)
+        last = torch.linalg.det(u @ vh).sign()  # -1: U V^T is a reflection, so the weakest axis is turned round
+        sign = torch.stack([torch.ones_like(last), torch.ones_like(last), last], -1)
+        rotation = (u * sign.unsqueeze(-2)) @ vh
+    if matrix.requires_grad:
+        seen = rotation.mT @ matrix
+        skew = vh @ (seen - seen.mT) @ vh.mT  # in the eigenvectors of S; zero but for rounding
+        pairs = (s * sign).unsqueeze(-1) + (s * sign).unsqueeze(-2)
+        told = pairs.abs() > 1e-6
+        omega = vh.mT @ torch.where(told, skew / torch.where(told, pairs, 1.0), 0.0) @ vh
+        rotation = rotation + rotation @ (omega - omega.detach())
+    return torch.where(finite, rotation, torch.nan)
 
 
 def p_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
@@ -40,9 +68,12 @@ def p_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def n_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
-    """MPJPE after the best scale of each pose (...,): protocol 3 (Rhodin et al. 2018)."""
-    scale = (target * predicted).sum((-2, -1), keepdim=True) / (predicted**2).sum((-2, -1), keepdim=True)
-    return mpjpe(scale * predicted, target)
+    """MPJPE after the best scale of each pose (...,): protocol 3 (Rhodin et al. 2018).
+
+    A predicted pose of zeros stays one, whatever the scale, and its gradient is zero.
+    """
+    direction = predicted / torch.linalg.matrix_norm(predicted, keepdim=True).clamp_min(SMALLEST)
+    return mpjpe((target * direction).sum((-2, -1), keepdim=True) * direction, target)
 
 
 def mpjve(predicted: Tensor, target: Tensor) -> Tensor:

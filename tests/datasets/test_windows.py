@@ -101,6 +101,16 @@ def test_invalid_frames_are_copied_and_masked():
     torch.testing.assert_close(batch.positions_3d[0, [0, 3, 4]], poses[[1, 2, 5]])
 
 
+def test_a_clip_without_a_valid_frame_brings_no_nan():
+    """Masked frames count nowhere, but 0 x NaN is NaN."""
+    sequence = clip(6, valid=np.zeros(6, bool))
+    sequence.positions_3d[:] = np.nan
+    sequence.keypoints_2d[2] = np.inf
+    batch = Windows([sequence, clip(6, "Eating", 1)], H36M_17, 6).batch([0, 1])
+    assert batch.mask.tolist() == [[False] * 6, [True] * 6]
+    assert torch.isfinite(batch.positions_3d).all() and torch.isfinite(batch.keypoints_2d).all()
+
+
 def test_mirrored_rows_and_hidden_actions():
     windows = Windows([clip(6), clip(6, "Eating", 1)], H36M_17, 6)
     assert windows.action_names == ("Eating", "Walking")

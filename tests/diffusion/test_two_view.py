@@ -119,6 +119,14 @@ def test_a_step_of_every_schedule():
         diffusion.schedule("cosine", 26, 1e-4, 1e-3)
 
 
+@pytest.mark.parametrize("beta", [0.0, 1.0, -0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("place", ["beta_start", "beta_end"])
+def test_a_schedule_that_would_divide_by_zero_is_refused(place, beta):
+    betas = {"first": 1e-4, "last": 1e-3} | {"first" if place == "beta_start" else "last": beta}
+    with pytest.raises(UserError, match=f"diffusion.{place} is"):
+        diffusion.schedule("linear", 10, **betas)
+
+
 def test_grids():
     assert diffusion.time_grid(24, 1, "uniform") == [0]
     assert diffusion.time_grid(25, 2, "uniform") == [0, 12, 24]  # three steps: 2 does not divide 25

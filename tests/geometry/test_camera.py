@@ -102,3 +102,122 @@ def test_triangulation_of_exact_views():
         projections.append(matrix)
     found = triangulate(torch.stack(views), torch.stack(projections))
     torch.testing.assert_close(found, points, atol=1e-9, rtol=0)
+
+
+INTRINSICS = torch.tensor(CAMERAS[0].intrinsics, dtype=torch.float64)
+
+
+def test_the_centre_of_the_camera_lies_on_its_axis():
+    """Neither the image point nor its gradient is NaN there; beside the centre the ray is the widest there is."""
+    points = torch.zeros(3, 3, dtype=torch.float64)
+    points[1, 0], points[2] = 0.3, torch.tensor([0.0, 0.2, -0.0])
+    points.requires_grad_()
+    screen = project(points, INTRINSICS)
+    widest = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], dtype=torch.float64)
+    torch.testing.assert_close(screen, project(widest, INTRINSICS))
+    screen.sum().backward()
+    assert torch.isfinite(points.grad).all()
+
+
+def test_points_behind_the_camera_and_far_aside_stay_finite():
+    points = torch.tensor([[0.1, 0.1, -2.0], [5.0, -7.0, 1.0], [1e-9, 1e-9, 1e-9], [3.0, 0.0, -1e-9]])
+    screen = project(points, INTRINSICS)
+    ends = torch.tensor([[-0.05, -0.05, 1.0], [1.0, -1.0, 1.0], [1e-3, 1e-3, 1.0], [1.0, 0.0, 1.0]])
+    torch.testing.assert_close(screen, project(ends, INTRINSICS))
+
+
+@given(st.lists(st.floats(-1e3, 1e3, width=32), min_size=12, max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_every_finite_pose_has_a_finite_image_root_and_gradient(numbers):
+    points = torch.tensor(numbers).view(4, 3).requires_grad_()
+    intrinsics = INTRINSICS.float()
+    screen = project(points, intrinsics)
+    rays = undistort(screen, intrinsics)
+    root = fit_root(points, rays)
+    assert all(torch.isfinite(x).all() for x in (screen, rays, root))
+    assert 0.5 <= root[0, 2].item() <= 50
+    (screen.sum() + rays.sum() + root.sum()).backward()
+    assert torch.isfinite(points.grad).all()
+
+
+def test_nan_spoils_only_its_own_joint_or_pose():
+    poses, root = people(8)
+    clean = project(poses + root, INTRINSICS)
+    points = poses + root
+    points[2, 5, 1] = torch.nan
+    screen = project(points, INTRINSICS)
+    assert screen[2, 5].isnan().any()
+    points[2, 5] = clean[2, 5] = screen[2, 5] = 0
+    torch.testing.assert_close(screen, clean)
+    rays = undistort(clean, INTRINSICS)
+    rays[4, 3, 0] = torch.nan
+    roots, sound = fit_root(poses, rays), [0, 1, 3, 5]
+    assert roots[4].isnan().any() and torch.equal(roots[sound], fit_root(poses[sound], rays[sound]))
+
+
+def test_a_root_that_the_rays_do_not_tell():
+    """Rays that are all one look endlessly far away; weights that are all zero say nothing."""
+    poses, root = people(9)
+    one_ray = torch.tensor([0.1, -0.2], dtype=torch.float64).expand(6, 17, 2)
+    found = fit_root(poses, one_ray)
+    torch.testing.assert_close(found[..., 2], torch.full_like(found[..., 2], 50))
+    centre = (poses + found).mean(1)
+    torch.testing.assert_close(centre[:, :2] / centre[:, 2:], one_ray[:, 0])
+    points = poses + root
+    rays = points[..., :2] / points[..., 2:]
+    torch.testing.assert_close(fit_root(poses, rays, torch.zeros(6, 17)), root)
+
+
+def test_a_root_stays_within_its_bounds():
+    poses, root = people(10)
+    for distance, bound in ((60.0, 50.0), (49.0, 49.0)):
+        points = poses + torch.tensor([0.0, 0.0, distance], dtype=torch.float64)
+        found = fit_root(poses, points[..., :2] / points[..., 2:])[..., 2]
+        torch.testing.assert_close(found, torch.full_like(found, bound))
+    points = poses + root
+    turned_over = fit_root(-poses, points[..., :2] / points[..., 2:])  # would stand behind the camera
+    assert (turned_over[..., 2] == 0.5).all()
+
+
+def test_a_lens_that_folds_the_image_is_undone_within_bounds():
+    """Where the radial factor falls towards zero, at least 0.2 is divided by, and no ray is wider than 1.5."""
+    pinhole = torch.tensor([1.0, 1, 0, 0, 0, 0, 0, 0, 0])
+    lens = pinhole.clone()
+    lens[4] = -14.4  # the factor is 0.1 at a radius of 0.25, and negative beyond
+    screen = torch.tensor([[0.25, 0.0], [0.0, -0.4]])
+    torch.testing.assert_close(undistort(screen, lens, 1), torch.tensor([[1.25, 0.0], [0.0, -1.5]]))
+    assert torch.isfinite(undistort(screen, lens)).all()
+    assert torch.equal(undistort(screen, pinhole), screen)
+    assert torch.equal(undistort(10 * screen, pinhole), torch.tensor([[1.5, 0.0], [0.0, -1.5]]))
+
+
+def test_triangulation_of_a_joint_that_no_view_sees_well():
+    poses, root = people(5)
+    points = (poses + root)[0]
+    shifts = (-0.5, 0.7)
+    projections = torch.stack([torch.cat([torch.eye(3), torch.tensor([[s], [0.1], [0.2]])], 1) for s in shifts])
+    homogeneous = torch.cat([points, torch.ones(17, 1)], 1) @ projections.double().mT
+    views = homogeneous[..., :2] / homogeneous[..., 2:]
+    clean = triangulate(views, projections)
+    for bad in (torch.nan, torch.inf):
+        spoilt = views.clone()
+        spoilt[1, 4, 0] = bad
+        found = triangulate(spoilt, projections)
+        others = [j for j in range(17) if j != 4]
+        assert found[4].isnan().all() and torch.equal(found[others], clean[others])
+    weights = torch.rand(2, 17, generator=torch.Generator().manual_seed(0)) + 0.1
+    weights[:, 3] = 0
+    torch.testing.assert_close(triangulate(views, projections, weights), points)
+    parallel = torch.zeros(2, 1, 2)
+    assert torch.isfinite(triangulate(parallel, projections[:, :, [0, 1, 2, 3]])).all()
+
+
+def test_unit_rows_are_of_unit_length():
+    """Scaling a camera's matrix changes nothing where the equations are scaled to one length."""
+    points = torch.randn(2, 17, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    projections = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    scaled = projections * torch.tensor([1.0, 50.0])[:, None, None]
+    found = triangulate(points, projections)
+    torch.testing.assert_close(triangulate(points, scaled), found)
+    plain = triangulate(points, projections, unit_rows=False)
+    assert not torch.allclose(triangulate(points, scaled, unit_rows=False), plain)

@@ -113,3 +113,24 @@ def test_project_holds_points_in_front():
     projections, _ = rig(2, torch.Generator().manual_seed(2))
     behind = torch.tensor([[0.0, 0.0, -9.0]], dtype=torch.float64)
     assert geometry.project(behind, projections, 0.1).abs().max() > geometry.project(behind, projections).abs().max()
+
+
+def test_the_centre_of_a_camera_stays_finite():
+    projections, extrinsics = rig(2, torch.Generator().manual_seed(4))
+    points = geometry.camera_centres(extrinsics).clone().requires_grad_()  # (2, 3): each camera's own centre
+    seen = geometry.project(points, projections)
+    seen.sum().backward()
+    assert torch.isfinite(seen).all() and torch.isfinite(points.grad).all()
+    far = torch.tensor([[0.1, 0.2, 5.0], [0.0, 0.0, -9.0]], dtype=torch.float64)
+    h = projections[:, :, :3] @ far.T + projections[:, :, 3:]
+    torch.testing.assert_close(geometry.project(far, projections), (h[:, :2] / h[:, 2:]).mT)
+
+
+def test_a_joint_that_is_nan_in_one_view_spoils_only_itself():
+    projections, _ = rig(3, torch.Generator().manual_seed(5))
+    pose = torch.rand(17, 3, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    points = geometry.project(pose, projections)
+    points[1, 8] = torch.nan
+    found = geometry.triangulate(points, projections)
+    others = [j for j in range(17) if j != 8]
+    assert found[8].isnan().all() and (found[others] - pose[others]).abs().max() < 1e-9

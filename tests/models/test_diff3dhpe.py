@@ -315,8 +315,11 @@ def test_normalisation_scale():
     assert normalisation_scale([training], root=0) == pytest.approx(0.9)
     assert normalisation_scale([training, test], root=0) == pytest.approx(1.8)
     assert clips_beyond([training, test], 0, 0.9001) == [test.key]
-    with pytest.raises(UserError, match="scale"):
-        normalisation_scale([], root=0)
+    training.valid[2], training.positions_3d[2] = False, np.nan  # an invalid frame may hold anything
+    assert normalisation_scale([training, test], root=0) == pytest.approx(1.8)
+    for nothing in ([], [training]):
+        with pytest.raises(UserError, match="scale"):
+            normalisation_scale(nothing, root=0)
     # A scale that nobody set shows: nothing drawn from it is a number.
     assert np.isnan(diff3dhpe_diffusion().unit)
 
