@@ -112,6 +112,8 @@ def prepare(arguments: argparse.Namespace) -> Run:
         folder = None
     settings, inert = options.resolve(file, typed, source)
     settings, notes = options.from_file_names(settings, file)
+    if arguments.config and not arguments.resume and path.name != Path(arguments.config).name:
+        notes.append(f"--config {arguments.config}: no such file; {path.name} has these settings.")
     folder = folder or run_folder(arguments.exp, arguments.doc, arguments.ni)
     say = talker(folder, arguments.verbose)
     if inert:

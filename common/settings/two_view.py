@@ -6,6 +6,7 @@ A value comes from the key's default, then from the file (and the file it names 
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,6 +103,16 @@ TRAINED = [k for k in KEYS if k.startswith(("model.", "diffusion.")) or k in ("d
 LOOSE = [k for k in TRAINED if k.startswith("diffusion.")] + ["model.dropout", "model.ema", "model.ema_rate"]
 
 
+# Published files that are known by what they set and by the two ends of their name; the middle may be another.
+SAME = {
+    "mhad_2view_*_bigdepth.yml": "mhad_2view_diffpose_uvxyz_resnet152_bigdepth.yml",
+    "mhad_2view_*_smalldepth.yml": "mhad_2view_diffpose_uvxyz_resnet152_smalldepth.yml",
+    "mhad_2view_*_simu.yml": "mhad_2view_diffpose_uvxyz_resnet152_simu.yml",
+    "human36m_*_cpn.yml": "human36m_diffpose_uvxyz_cpn.yml",
+    "human36m_*_gt.yml": "human36m_diffpose_uvxyz_gt.yml",
+}
+
+
 def check(name: str, value: object, source: str) -> object:
     """A value of a key, converted to its type; raises UserError for an unknown key or a value that does not fit."""
     if name not in KEYS:
@@ -166,13 +177,16 @@ def nested(settings: Mapping[str, object]) -> dict:
 
 
 def find_config(name: str) -> Path:
-    """A settings file: an absolute path, a name under configs/, or a path from here."""
+    """A settings file: an absolute path, a name under configs/, or a path from here; for some names one of `SAME`."""
     for ending, network in UNBUILT.items():
         if Path(name).stem.endswith(ending):
             raise UserError(f"--config {name}: asks for a network ({network}) that no published program builds")
     for candidate in (Path(name), CONFIGS / name) if Path(name).is_absolute() else (CONFIGS / name, Path(name)):
         if candidate.is_file():
             return candidate
+    for pattern, file in SAME.items():
+        if fnmatch.fnmatch(name, pattern):
+            return CONFIGS / file
     near = difflib.get_close_matches(name, [p.name for p in CONFIGS.glob("*.yml")], 1)
     raise UserError(
         f"--config {name}: no such file, here or under configs/" + (f"; did you mean {near[0]}?" if near else "")

@@ -129,6 +129,15 @@ def test_networks_that_no_published_program_builds_are_refused_by_name(tmp_path,
     assert "did you mean mhad_2view_diffpose_uvxyz_resnet152_bigdepth.yml?" in capsys.readouterr().err
 
 
+def test_a_published_name_with_another_middle_is_told(stereo, tmp_path):
+    name = "mhad_2view_diffpose_uvxyz_resnet50_simu.yml"
+    code, folder = run(tmp_path, stereo, "mhad", "--simu", config=name)
+    assert code == 0
+    assert f"{name}: no such file; mhad_2view_diffpose_uvxyz_resnet152_simu.yml" in (folder / "stdout.txt").read_text()
+    assert options.find_config("human36m_diffpose_xyz_gt.yml").name == "human36m_diffpose_uvxyz_gt.yml"
+    assert options.find_config("mhad_2view_diffpose_uvxyz_rsb152_simu.yml").name.endswith("rsb152_simu.yml")
+
+
 # As the published files have them; none of it does anything in the published program.
 DEAD = """
 data: {dataset: h36m_2view, dataset_path: a, dataset_path_train_2d: b, num_joints: 17, num_workers: 32}
