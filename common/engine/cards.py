@@ -57,6 +57,7 @@ def new_card(options: Namespace, clips: list[Clip]) -> dict:
         "synthetic": options.demo,
         "diffusion": {name: _option(options, name, skeleton, clips) for name in model.diffusion_options},
         "mean_pose": mean_pose(clips, skeleton.root).tolist(),
+        "recipe": {name: getattr(options, name) for name in ("stride", "lr_decay")},
     }
 
 

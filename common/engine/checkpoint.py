@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common.diffusion.lifter import DiffusionLifter
+from common.engine.log import say
 from common.errors import UserError
 from common.files.reading import load_torch
 from common.files.writing import whole_file
@@ -29,8 +30,14 @@ _PROFILER = re.compile(r"(^|\.)total_(ops|params)$")
 # Where published files keep the weights.
 _WEIGHT_KEYS = ("model_pos", "model_diffusion", "state_dict")
 
-# Other names of a file, tried when it is absent.
-_ALIASES = {"best_epoch.bin": "best_epoch_1_1.bin", "best_epoch_1_1.bin": "best_epoch.bin"}
+# Other names of a file, tried when it is absent. The last was chosen by a target error, which nothing here does.
+_ALIASES = {
+    "best_epoch.bin": "best_epoch_1_1.bin",
+    "best_epoch_1_1.bin": "best_epoch.bin",
+    "best_epoch_20_10.bin": "best_epoch_1_1.bin",
+}
+# The folder that GraphDiffu's evaluation lines name: that of its training lines, and the settings of the training.
+_LONG_NAME = re.compile(r"(?P<short>.+?)(_heads=(?P<heads>\d+))?_lrd(?P<lrd>\d*\.?\d+)_s(?P<s>\d+)_f(?P<f>\d+)")
 
 
 def save(path: Path, content: dict) -> None:
@@ -40,13 +47,54 @@ def save(path: Path, content: dict) -> None:
 
 
 def find(folder: Path, name: str) -> Path:
-    """The checkpoint `name` in `folder`, or as a path of its own; a missing one lists those that exist."""
-    for candidate in (folder / name, Path(name), folder / _ALIASES.get(name, name)):
-        if candidate.is_file():
-            return candidate
+    """The checkpoint `name` in `folder`, or as a path of its own.
+
+    A folder NAME_heads=H_lrdL_sS_fF without one stands for NAME, where that holds one of these settings: as far as the
+    file says them. A missing checkpoint is a UserError that lists those there, or the folders that hold some.
+    """
+    path = _named(folder, name) or (Path(name) if Path(name).is_file() else None)
+    if path:
+        if name == "best_epoch_20_10.bin" != path.name:
+            say(f"{name}: no checkpoint is chosen by a target error here; taking {path}")
+        return path
+    problem = ""
+    if long := _LONG_NAME.fullmatch(folder.name):
+        short = folder.with_name(long["short"])
+        if path := _named(short, name):
+            problem = _differs(load(path)["card"], long)
+            if not problem:
+                say(f"{folder}: no {name} there; taking {path}, which has these settings as far as the file says")
+                return path
+            problem = f"; {path} has {problem}"
     there = sorted(p.name for p in folder.glob("*.bin")) if folder.is_dir() else []
-    listing = f"there are {', '.join(there)}" if there else "the folder holds no checkpoint"
-    raise UserError(f"{folder / name}: no such checkpoint; {listing}")
+    if there:
+        raise UserError(f"{folder / name}: no such checkpoint; there are {', '.join(there)}{problem}")
+    raise UserError(f"{folder / name}: no such checkpoint{problem}; {_folders_with_checkpoints(folder)}")
+
+
+def _named(folder: Path, name: str) -> Path | None:
+    """The file in the folder under its name, or another of its names."""
+    return next((p for p in (folder / name, folder / _ALIASES.get(name, name)) if p.is_file()), None)
+
+
+def _differs(card: dict, long: re.Match) -> str:
+    """What of a checkpoint is not as a folder's long name says; empty where all is, as far as the card knows."""
+    recipe, frames = card.get("recipe", {}), card["frames"]
+    stored = {"-f": frames, "heads": card["sizes"].get("gat_heads", 1)}
+    if "stride" in recipe:
+        stored["-s"] = recipe["stride"] or frames
+    if "lr_decay" in recipe:
+        stored["-lrd"] = recipe["lr_decay"]
+    asked = {"-f": int(long["f"]), "-s": int(long["s"]), "-lrd": float(long["lrd"]), "heads": int(long["heads"] or 1)}
+    return " and ".join(f"{flag} {value}, not {asked[flag]}" for flag, value in stored.items() if value != asked[flag])
+
+
+def _folders_with_checkpoints(folder: Path) -> str:
+    """Which folders beside this one, and below it, hold checkpoints."""
+    around = [*folder.glob("*/*.bin"), *folder.parent.glob("*.bin"), *folder.parent.glob("*/*.bin")]
+    folders = sorted({str(path.parent) for path in around})
+    shown = ", ".join(folders[:10]) + (f" and {len(folders) - 10} more" if len(folders) > 10 else "")
+    return f"checkpoints are in {shown}" if folders else "the folder holds no checkpoint, nor do those beside it"
 
 
 def load(path: Path) -> dict:

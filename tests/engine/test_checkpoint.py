@@ -101,3 +101,59 @@ def test_a_missing_checkpoint_lists_those_there(tmp_path):
 def test_best_epoch_has_two_names(tmp_path):
     (tmp_path / "best_epoch_1_1.bin").touch()
     assert checkpoint.find(tmp_path, "best_epoch.bin").name == "best_epoch_1_1.bin"
+
+
+def stored(path, frames, **card):
+    sizes = {"frames": frames, "joints": 17, "channels": 8, "depth": 1}
+    card = {"model": "mixste", "sizes": sizes, "frames": frames, "version": 1, **card}
+    checkpoint.save(path, {"card": card, "weights": {}})
+    return path
+
+
+LONG = "model_h36m_gt_heads=1_lrd0.998_s1_f1"
+
+
+def test_a_long_folder_name_stands_for_the_training_folder(tmp_path, capsys):
+    """GraphDiffu's evaluation lines name a folder that no training line makes."""
+    short = stored(tmp_path / "model_h36m_gt" / "best_epoch_1_1.bin", 1, recipe={"stride": None, "lr_decay": 0.998})
+    assert checkpoint.find(tmp_path / LONG, "best_epoch_1_1.bin") == short
+    told = capsys.readouterr().err
+    assert str(short) in told and told.count("\n") == 1
+    assert checkpoint.find(tmp_path / LONG, "best_epoch.bin") == short
+    own = stored(tmp_path / LONG / "best_epoch_1_1.bin", 1)
+    assert checkpoint.find(tmp_path / LONG, "best_epoch_1_1.bin") == own
+    published = stored(tmp_path / "model_3" / "a.bin", 243)  # such a file says its frames alone
+    assert checkpoint.find(tmp_path / "model_3_heads=1_lrd0.998_s243_f243", "a.bin") == published
+
+
+@pytest.mark.parametrize(
+    ("frames", "recipe", "message"),
+    [
+        (243, {"stride": 243, "lr_decay": 0.998}, "has -f 243, not 1 and -s 243, not 1"),
+        (1, {"stride": 3, "lr_decay": 0.998}, "has -s 3, not 1"),
+        (1, {"stride": 1, "lr_decay": 0.993}, "has -lrd 0.993, not 0.998"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_not_taken(tmp_path, frames, recipe, message):
+    short = stored(tmp_path / "model_h36m_gt" / "best_epoch_1_1.bin", frames, recipe=recipe)
+    with pytest.raises(UserError, match=f"no such checkpoint; {short} {message}; checkpoints are in {short.parent}$"):
+        checkpoint.find(tmp_path / LONG, "best_epoch_1_1.bin")
+
+
+def test_folders_that_hold_checkpoints_are_named(tmp_path):
+    for name in ("a/last.bin", "b/last.bin", "own/sub/last.bin"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f"are in {tmp_path}/a, {tmp_path}/b, {tmp_path}/own/sub$"):
+        checkpoint.find(tmp_path / "own", "last.bin")
+    with pytest.raises(UserError, match="nor do those beside it"):
+        checkpoint.find(tmp_path / "a" / "x" / "y", "last.bin")
+
+
+def test_a_file_chosen_by_a_target_error_is_the_best_epoch(tmp_path, capsys):
+    (tmp_path / "best_epoch_1_1.bin").touch()
+    assert checkpoint.find(tmp_path, "best_epoch_20_10.bin").name == "best_epoch_1_1.bin"
+    assert "best_epoch_1_1.bin" in capsys.readouterr().err
+    (tmp_path / "best_epoch_20_10.bin").touch()
+    assert checkpoint.find(tmp_path, "best_epoch_20_10.bin").name == "best_epoch_20_10.bin"
+    assert capsys.readouterr().err == ""
