@@ -195,8 +195,9 @@ class Call:
         self.function = function
 
 
-_CONSTANTS = {("numpy", "ndarray"): np.ndarray, ("builtins", "list"): list, ("__builtin__", "list"): list}
-_CONSTANTS |= {(m, n): t for m in ("builtins", "__builtin__") for n, t in (("dict", dict), ("int", int))}
+_FACTORIES = {"list": list, "dict": dict, "int": int, "float": float}  # what a defaultdict names; nothing calls them
+_CONSTANTS = {(module, name): kind for module in ("builtins", "__builtin__") for name, kind in _FACTORIES.items()}
+_CONSTANTS[("numpy", "ndarray")] = np.ndarray
 NUMPY: dict[tuple[str, str], object] = _CONSTANTS | {
     ("numpy", "dtype"): Call(_Dtype),
     **{(f"numpy.{core}.multiarray", "_reconstruct"): Call(_Array) for core in ("core", "_core")},

@@ -11,10 +11,10 @@ import yaml
 
 from common.errors import UserError
 from common.files.limits import Budget, reading, understanding
-from common.files.pickles import DEEPEST, weigh
+from common.files.pickles import DEEPEST, Damaged, weigh
 
 LARGEST_TEXT = 1 << 30  # bytes
-LARGEST_SETTINGS = 1 << 18  # bytes; PyYAML reads about 200 KB a second
+LARGEST_SETTINGS = 1 << 16  # bytes; PyYAML reads about 50 KB a second
 
 
 def read_text(path: str | Path, limit: int = LARGEST_TEXT, kind: str = "text file", errors: str = "strict") -> str:
@@ -48,29 +48,59 @@ def parse_json(text: str, source: object, kind: str = "JSON text") -> object:
         raise UserError(f"{source}: not a readable {kind} ({told})") from None
 
 
-def read_yaml(path: str | Path) -> object:
-    """The content of a YAML file, plain types only. Raises UserError for a missing or damaged one."""
-    return parse_yaml(read_text(path, LARGEST_SETTINGS, "YAML file"), path)
+class _Loader(yaml.SafeLoader):
+    """YAML's own types, and one more tag: an argparse.Namespace, as published programs save their settings, is read
+    as the keys and values that it is written with. Merge keys are not read: a few of them make a text without end."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise RecursionError
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.constructor.ConstructorError(None, None, "a merge key (<<); write the keys out", node.start_mark)
+
+
+def _mapping(loader: _Loader, node: yaml.Node) -> dict:
+    return loader.construct_mapping(node, deep=True)  # deep: one that holds itself is an error
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:python/object:argparse.Namespace", _mapping)
+
+
+def read_yaml(path: str | Path) -> dict:
+    """The keys and values of a YAML file; an empty file has none.
+
+    Raises UserError for a missing file, for one that is no YAML or holds no keys, and for one that asks for any Python
+    object.
+    """
+    tree = parse_yaml(read_text(path, LARGEST_SETTINGS, "YAML file"), path)
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected keys and values")
+    return tree
 
 
 def parse_yaml(text: str, source: object) -> object:
-    """A YAML text; `source` stands in messages. Anchors and aliases are not read: they can say much in few words."""
+    """A YAML text; `source` stands in messages."""
     with understanding(source, "YAML text"):
         try:
-            depth = 0
-            for token in yaml.scan(text, yaml.SafeLoader):
-                opens = isinstance(token, yaml.FlowSequenceStartToken | yaml.FlowMappingStartToken)
-                opens |= isinstance(token, yaml.BlockSequenceStartToken | yaml.BlockMappingStartToken)
-                closes = isinstance(token, yaml.FlowSequenceEndToken | yaml.FlowMappingEndToken | yaml.BlockEndToken)
-                depth += opens - closes
-                if depth > DEEPEST:
-                    raise UserError(f"{source}: not a usable YAML text (nested too deeply)")
-                if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
-                    raise UserError(f"{source}: anchors and aliases are not read in settings; write the value out")
-            value = yaml.safe_load(text)
+            value = yaml.load(text, _Loader)
+            weigh(value, Budget(source, len(text)), (datetime.date,))
+        except yaml.constructor.ConstructorError as error:
+            raise UserError(f"{source}: refused, {error.problem}; only keys and plain values are read") from None
         except yaml.YAMLError as error:
             raise UserError(f"{source}: not a readable YAML text ({_place(error)})") from None
-        weigh(value, Budget(source, len(text)), (datetime.date,))
+        except Damaged as error:
+            raise UserError(f"{source}: not a usable YAML text ({error})") from None
         return value
 
 

@@ -17,6 +17,7 @@ from common.binocular.run import Run, choose_device, fix_seeds, talker
 from common.binocular.setup import load_side
 from common.binocular.work import evaluate_run, simulate_run, train_run
 from common.errors import UserError
+from common.files.reading import parse_yaml
 from common.settings import two_view as options
 
 # Flags that stand for a key of the settings.
@@ -79,7 +80,7 @@ def typed_settings(arguments: argparse.Namespace) -> dict[str, object]:
         key, sign, value = item.partition("=")
         if not sign:
             raise UserError(f"--set {item}: expected KEY=VALUE")
-        typed[key] = yaml.safe_load(value)
+        typed[key] = parse_yaml(value, f"--set {key}")
     return {key: options.check(key, value, "command line") for key, value in typed.items()}
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.files.settings import read_yaml
+from common.files.reading import read_yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
