@@ -1,0 +1,8 @@
+"""The rooms of the software. A program whose packages are not installed ends in one line (common/errors.py)."""
+
+import sys
+
+from common.errors import unusable_package
+
+if sys.excepthook is sys.__excepthook__:  # nobody else's is replaced
+    sys.excepthook = unusable_package

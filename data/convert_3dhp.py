@@ -19,14 +19,17 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import common  # noqa: F401 (first of all: it tells in one line which package is missing)
+
+# isort: split
 import h5py
 import numpy as np
 import scipy.io
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from common.datasets.threedhp_layout import (  # noqa: E402
+from common.datasets.threedhp_layout import (
     FILE_ENDINGS,
     TEST_FRAMES,
     TRAIN_CAMERAS,
@@ -34,9 +37,9 @@ from common.datasets.threedhp_layout import (  # noqa: E402
     TRAIN_SIZE,
     archive_name,
 )
-from common.errors import UserError  # noqa: E402
-from common.files.writing import save_npz  # noqa: E402
-from common.geometry.skeleton import MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28  # noqa: E402
+from common.errors import UserError
+from common.files.writing import save_npz
+from common.geometry.skeleton import MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28
 
 ALL_JOINTS = 28
 MOST_PIXELS = 20.0  # mean reprojection error beyond which the wrong camera or joint has been read

@@ -18,6 +18,11 @@ import sys
 import zlib
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import common  # noqa: F401 (first of all: it tells in one line which package is missing)
+
+# isort: split
 import h5py
 import numpy as np
 import scipy.io
@@ -25,14 +30,12 @@ import torch
 from scipy.io.matlab import MatReadError
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from common.datasets.h36m import FPS  # noqa: E402
-from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras  # noqa: E402
-from common.errors import UserError  # noqa: E402
-from common.files.writing import save_npz  # noqa: E402
-from common.geometry.camera import Camera  # noqa: E402
-from common.geometry.skeleton import H36M_17, H36M_17_OF_32  # noqa: E402
+from common.datasets.h36m import FPS
+from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras
+from common.errors import UserError
+from common.files.writing import save_npz
+from common.geometry.camera import Camera
+from common.geometry.skeleton import H36M_17, H36M_17_OF_32
 
 RECORDED_JOINTS = 32
 RENAMED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}

@@ -21,19 +21,22 @@ import warnings
 import zlib
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import common  # noqa: F401 (first of all: it tells in one line which package is missing)
+
+# isort: split
 import h5py
 import numpy as np
 import scipy.io
 from scipy.io.matlab import MatlabFunction, MatlabObject, MatlabOpaque, MatReadError
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from common.datasets.checks import check_metres, check_pixels  # noqa: E402
-from common.datasets.humaneva_cameras import HUMANEVA_PEOPLE, humaneva_cameras  # noqa: E402
-from common.errors import UserError  # noqa: E402
-from common.files.writing import save_npz  # noqa: E402
-from common.geometry.skeleton import HUMANEVA_15  # noqa: E402
+from common.datasets.checks import check_metres, check_pixels
+from common.datasets.humaneva_cameras import HUMANEVA_PEOPLE, humaneva_cameras
+from common.errors import UserError
+from common.files.writing import save_npz
+from common.geometry.skeleton import HUMANEVA_15
 
 JOINTS = len(HUMANEVA_15)
 SPLITS = ("Train", "Validate")

@@ -22,10 +22,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 if __name__ == "__main__":  # run as a file: let it find the project
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import common  # noqa: F401 (first of all: it tells in one line which package is missing)
+
+# isort: split
+import numpy as np
 
 from common.datasets import stereo_formats as formats
 from common.datasets import stereo_labels as labels

@@ -9,40 +9,11 @@ something that is there is broken; what is merely missing is no error.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import os
-import platform
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from common.errors import UserError
-
-OK, MISSING, PROBLEM = "ok", "missing", "PROBLEM"
-
-
-@dataclass(frozen=True)
-class Finding:
-    state: str
-    what: str
-    text: str
-
-
-# Distribution names, and what each is for.
-REQUIRED = {
-    "torch": "everything", "timm": "the networks", "numpy": "everything", "scipy": "files, matching",
-    "h5py": "converters", "matplotlib": "pictures", "pillow": "pictures", "tqdm": "progress", "PyYAML": "--config",
-}  # fmt: skip
-EXTRAS = {
-    "av": "reading and writing videos",
-    "open_clip_torch": "text features of FinePOSE, GraphDiffu, Grap2Eq", "safetensors": "export --safetensors",
-    "onnx": "export --onnx", "onnxruntime": "export --onnx, people in videos", "onnxscript": "export --onnx",
-    "rtmlib": "people in videos (requirements-wild.txt)", "tensorboard": "logs; or use --nolog",
-}  # fmt: skip
-OLDEST_TORCH = (2, 6)
+from common.programs.installation import INSTALL, MISSING, OK, PROBLEM, Finding, installation
 
 H36M_WHERE = (
     "register at http://vision.imar.ro/human3.6m, then data/convert_h36m.py; "
@@ -52,45 +23,6 @@ THREEDHP_WHERE = "accept the licence at https://vcai.mpi-inf.mpg.de/3dhp-dataset
 HUMANEVA_WHERE = "register at http://humaneva.is.tue.mpg.de, then data/convert_humaneva.py"
 STEREO_WHERE = "data/prepare_stereo.py makes it of calibrated cameras; docs/dual_diffusion.md"
 CUSTOM_WHERE = "your own; docs/custom_data.md"
-
-
-def installation() -> list[Finding]:
-    """Python, packages, torch's devices, optional extras."""
-    import torch
-
-    found = [Finding(OK, "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
-    for packages, state in ((REQUIRED, PROBLEM), (EXTRAS, MISSING)):
-        for name, use in packages.items():
-            version = _version(name)
-            text = f"{version} ({use})" if version else f"not installed, needed for {use}: pip install {name}"
-            found.append(Finding(OK if version else state, name, text))
-    version = tuple(int(n) for n in re.findall(r"\d+", torch.__version__)[:2])
-    if version < OLDEST_TORCH:
-        found.append(Finding(PROBLEM, "torch", f"{torch.__version__} is older than 2.6"))
-    return [*found, *_devices(torch)]
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _devices(torch) -> list[Finding]:
-    found = []
-    if torch.cuda.is_available():
-        for n in range(torch.cuda.device_count()):
-            about = torch.cuda.get_device_properties(n)
-            found.append(Finding(OK, f"GPU {n}", f"{about.name}, {about.total_memory / 2**30:.0f} GiB: -gpu {n}"))
-    elif torch.version.cuda:
-        found.append(Finding(MISSING, "GPU", "this torch knows CUDA, but finds no GPU or driver"))
-    else:
-        found.append(Finding(MISSING, "GPU", "this torch is built for the CPU; https://pytorch.org has others"))
-    if torch.backends.mps.is_available():
-        found.append(Finding(OK, "GPU mps", "Apple's: -gpu mps"))
-    cores = os.cpu_count() or 1
-    return [*found, Finding(OK, "CPU", f"{cores} cores, torch uses {torch.get_num_threads()} threads: -gpu -1")]
 
 
 def data_sets(root: Path) -> list[Finding]:
@@ -264,6 +196,8 @@ def _card(card: dict, weights: dict, digest: str) -> str:
 
 
 def _archive(path: Path) -> str:
+    import numpy as np
+
     from common.files.reading import load_archive
 
     data = load_archive(path)
@@ -323,10 +257,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("files", type=Path, nargs="*", metavar="FILES", help="checkpoints, keypoints, data, videos")
     options = parser.parse_args(argv)
     parts = [("Installation", installation())]
-    if options.data_root or not options.files:
+    ready = not any(finding.state == PROBLEM for finding in parts[0][1])
+    if not ready:
+        parts.append(("Data and files", [Finding(MISSING, "not looked at", f"mend the installation first: {INSTALL}")]))
+    if ready and (options.data_root or not options.files):
         root = options.data_root or Path("data")
         parts.append((f"Data in {root}", data_sets(root)))
-    if options.files:
+    if ready and options.files:
         parts.append(("Files", [check_file(path) for path in options.files]))
     for title, findings in parts:
         print(report(findings, title))

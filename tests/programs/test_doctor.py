@@ -8,7 +8,7 @@ import torch
 
 from common.geometry.skeleton import H36M_17
 from common.models import build
-from common.programs import doctor
+from common.programs import doctor, installation
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_installation_names_versions_and_what_is_missing(monkeypatch):
     found = by_name(doctor.installation())
     assert found["torch"].state == doctor.OK and torch.__version__.split("+")[0] in found["torch"].text
     assert "-gpu -1" in found["CPU"].text
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name in ("rtmlib", "scipy") else "1.0")
+    monkeypatch.setattr(installation, "_version", lambda name: None if name in ("rtmlib", "scipy") else "1.0")
     found = by_name(doctor.installation())
     assert found["rtmlib"].state == doctor.MISSING and "pip install rtmlib" in found["rtmlib"].text
     assert found["scipy"].state == doctor.PROBLEM
