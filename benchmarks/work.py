@@ -187,7 +187,7 @@ class Bench:
     def _sampling(self, mode: Mode) -> Callable[[], Tensor]:
         lifter, batch = self.lifter(mode, False), self.windows.batch([0])
         how = Sampling(self.size.samples, self.size.steps, 1, amp=mode.amp)
-        return lambda: sample(lifter, self.windows, batch, how, self.place, self.size.samples)
+        return lambda: sample(lifter, self.windows, batch, how, self.place)
 
     def _plain_sampling(self) -> Callable[[], Tensor]:
         batch, network = self.windows.batch([0]), self.plain.eval()

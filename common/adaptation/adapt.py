@@ -30,7 +30,7 @@ from common.adaptation.placement import Placed, place, place_published, residual
 from common.datasets.windows import Batch, Windows
 from common.diffusion.noise import seed_of
 from common.engine.devices import Place, autocast
-from common.engine.evaluate import Sampling, choose_chunk, sample
+from common.engine.evaluate import Sampling, sample
 from common.errors import UserError
 from common.geometry.camera import project
 
@@ -216,13 +216,11 @@ def mean_reprojection(
 ) -> float:
     """How far, in pixels, the mean pose at its fitted root lies from the 2D: the label-free measure of an epoch."""
     lifter.eval()
-    chunk, total, frames = choose_chunk(lifter, windows, sampling, place), 0.0, 0
+    total, frames = 0.0, 0
     width = torch.tensor([windows.clips[c].camera.width for c in windows.clip_of], dtype=torch.float32)
     for rows in torch.arange(len(windows)).split(sampling.windows)[:limit]:
         batch = windows.batch(rows)
-        poses = sample(lifter, windows, batch, sampling, place, chunk)[:, -1:].mean(
-            2, keepdim=True
-        )  # (B, 1, 1, F, J, 3)
+        poses = sample(lifter, windows, batch, sampling, place)[:, -1:].mean(2, keepdim=True)  # (B, 1, 1, F, J, 3)
         view = View(batch.keypoints_2d, batch.intrinsics, width[rows].to(place.device), batch.mask)
         errors = reprojection_errors(poses, fitted_root(poses, view), view)
         count = int(batch.mask.sum())

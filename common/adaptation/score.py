@@ -136,5 +136,5 @@ def actions_table(before: dict | None, after: dict | None, column: str = "P_Agg"
 def poses_of(lifter: RefinedLifter, windows: Windows, sampling: Sampling, place: Place, rows: list[int]) -> np.ndarray:
     """P_Agg of the centre frame of some windows, (len(rows), J, 3), metres: for pictures."""
     batch = windows.batch(torch.tensor(rows))
-    poses = sample(lifter, windows, batch, sampling, place, sampling.hypotheses)[:, -1].mean(1)  # (B, F, J, 3)
+    poses = sample(lifter, windows, batch, sampling, place)[:, -1].mean(1)  # (B, F, J, 3)
     return poses[:, windows.output // 2].cpu().numpy()

@@ -14,12 +14,11 @@ from common.datasets.clips import Clip
 from common.datasets.windows import Batch, Windows
 from common.diffusion.lifter import DiffusionLifter
 from common.engine.devices import Place
-from common.engine.evaluate import EVALUATION_WINDOWS, Sampling, choose_chunk, evidence_of, sample
+from common.engine.evaluate import EVALUATION_WINDOWS, Sampling, evidence_of, sample
 from common.errors import UserError
 from common.models import REGISTRY
 from common.programs.evaluate import sampling_of, text_told
 from common.scoring.hypotheses import AGGREGATIONS
-from common.viz.figure import pose_image
 
 
 @dataclass(frozen=True)
@@ -81,14 +80,13 @@ def lift_clip(
     """
     windows = windows_of(lifter, clip, card, place)
     name = aggregation_for(windows)
-    chunk = choose_chunk(lifter, windows, sampling, place)
     joints = len(lifter.skeleton)
     aggregate = np.full((len(clip), joints, 3), np.nan, np.float32)
     hypotheses = np.full((sampling.hypotheses, len(clip), joints, 3), np.nan, np.float32)
     wanted = range(len(windows)) if frames is None else rows_for(windows, frames)
     for rows in torch.tensor(list(wanted)).split(sampling.windows):
         batch = batch_of(windows, rows, sampling)
-        poses = sample(lifter, windows, batch, sampling, place, chunk)  # (B, K, H, F, J, 3)
+        poses = sample(lifter, windows, batch, sampling, place)  # (B, K, H, F, J, 3)
         one = AGGREGATIONS[name](poses, evidence_of(batch))[:, -1].cpu().numpy()  # (B, F, J, 3)
         many = poses[:, -1].cpu().numpy()  # (B, H, F, J, 3)
         for b, row in enumerate(rows.tolist()):
@@ -107,6 +105,8 @@ def picture_of(
     `count` frames from the middle of the clip: 2D input, prediction, truth. Only the windows that answer for them are
     sampled. The lifter is left in the mode it was in, and the global generators are not touched.
     """
+    from common.viz.figure import pose_image  # Matplotlib: lifting needs none
+
     span = min(len(clip), card["frames"])
     first = (len(clip) - span) // 2
     frames = sorted(set(np.linspace(first, first + span - 1, count + 2).astype(int)[1:-1].tolist()))

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from common.datasets.windows import Batch, Windows
 from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import window_noise
+from common.engine.chunks import Load, chunk_for, in_chunks
 from common.engine.devices import Place, autocast
 from common.scoring.hypotheses import Evidence, available, average_repeats
 from common.scoring.metrics import mpjpe, procrustes_align
@@ -74,11 +75,12 @@ def evaluate(
     sums = {p: torch.zeros(len(windows.clips), sampling.steps, len(names), dtype=torch.float64) for p in protocols}
     frames = torch.zeros(len(windows.clips), dtype=torch.float64)
     lifter.eval()
-    start, chunk = time.time(), choose_chunk(lifter, windows, sampling, place)
+    start, chunk = time.time(), 0
     bar = tqdm(rows[place.rank :: place.world], desc=title, leave=False, disable=not place.first, mininterval=1)
     for part in bar:
         batch = windows.batch(part, untold=torch.ones(len(part), dtype=torch.bool) if sampling.neutral else None)
-        poses = sample(lifter, windows, batch, sampling, place, chunk)  # (B, K, H, F, J, 3)
+        poses = sample(lifter, windows, batch, sampling, place)  # (B, K, H, F, J, 3)
+        chunk = chunk or chunk_for(lifter, load_of(batch, sampling))
         evidence = evidence_of(batch)
         columns = {name: a(poses, evidence) for name, a in aggregations.items()}  # each (B, K, F, J, 3)
         if observe:
@@ -102,23 +104,30 @@ def evidence_of(batch: Batch) -> Evidence:
 
 
 @torch.no_grad()
-def sample(
-    lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sampling, place: Place, chunk: int
-) -> Tensor:
+def sample(lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sampling, place: Place) -> Tensor:
     """All hypotheses of a batch at every step, (B, K, H, F, J, 3), root joint at zero."""
     keys = [windows.key(row) for row in batch.rows.tolist()]
     shape = (windows.output, len(windows.skeleton), 3)
+    load = load_of(batch, sampling)
 
     def noise(hypotheses: range):
         return window_noise(sampling.seed, keys, hypotheses, shape, place.device)
 
-    with autocast(place.device, sampling.amp):
-        draws = sampling.hypotheses * sampling.repeat
-        poses = lifter.sample(batch, draws, sampling.steps, noise, sampling.flip, chunk).float()
+    def draw(draws: int, steps: int, chunk: int) -> Tensor:
+        with autocast(place.device, sampling.amp):
+            return lifter.sample(batch, draws, steps, noise, sampling.flip, chunk).float()
+
+    poses = in_chunks(lifter, load, lambda n: draw(n, 1, n), lambda chunk: draw(load.draws, sampling.steps, chunk))
     if sampling.repeat > 1:
         poses = average_repeats(poses, sampling.repeat)
     poses[..., windows.skeleton.root, :] = 0
     return poses
+
+
+def load_of(batch: Batch, sampling: Sampling) -> Load:
+    """What sampling this batch asks of the device."""
+    x, draws = batch.keypoints_2d, sampling.hypotheses * sampling.repeat
+    return Load(x.device, tuple(x.shape[1:]), sampling.amp, sampling.flip, len(x), draws)
 
 
 def score(poses: Tensor, columns: dict[str, Tensor], batch: Batch, sampling: Sampling) -> dict[str, Tensor]:
@@ -175,34 +184,6 @@ def _slices(windows: Windows, sampling: Sampling) -> list[Tensor]:
     return out
 
 
-def choose_chunk(lifter: DiffusionLifter, windows: Windows, sampling: Sampling, place: Place) -> int:
-    """How many hypotheses to send through the network at a time: the fastest of 1, 2, 4, ... that fits in memory.
-
-    Each size is timed on one step of the first windows; the search stops where a hypothesis gets no cheaper.
-    """
-    if sampling.hypotheses == 1:
-        return 1
-    batch = windows.batch(torch.arange(min(sampling.windows, len(windows))))
-    best, best_time, size = 1, float("inf"), 1
-    while size <= sampling.hypotheses:
-        one_step = Sampling(size, 1, sampling.windows, amp=sampling.amp, flip=sampling.flip)
-        try:
-            sample(lifter, windows, batch, one_step, place, size)  # warm-up: kernels, compilation, allocator
-            _synchronise(place)
-            start = time.perf_counter()
-            sample(lifter, windows, batch, one_step, place, size)
-            _synchronise(place)
-            each = (time.perf_counter() - start) / size
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            break
-        if each > 0.97 * best_time:
-            break
-        best, best_time = size, each
-        size = min(2 * size, sampling.hypotheses) if size < sampling.hypotheses else size + 1
-    return best
-
-
 def _synchronise(place: Place) -> None:
     if place.device.type == "cuda":
         torch.cuda.synchronize(place.device)
@@ -213,10 +194,10 @@ def estimate_seconds(lifter: DiffusionLifter, windows: Windows, sampling: Sampli
     count = min(sampling.windows, len(windows))
     probe = Sampling(1, 1, count, amp=sampling.amp, flip=sampling.flip)
     batch = windows.batch(torch.arange(count))
-    sample(lifter, windows, batch, probe, place, 1)
+    sample(lifter, windows, batch, probe, place)
     _synchronise(place)
     start = time.perf_counter()
-    sample(lifter, windows, batch, probe, place, 1)
+    sample(lifter, windows, batch, probe, place)
     _synchronise(place)
     each = (time.perf_counter() - start) / count
     return each * len(windows) * sampling.hypotheses * sampling.steps / place.world

@@ -84,19 +84,24 @@ def check(options: Namespace) -> None:
 
 def run(options: Namespace, place: devices.Place) -> dict | None:
     """Do what the flags ask for. Returns the report of an evaluation."""
-    from common.programs.demo import demo
-    from common.programs.evaluate import evaluate_checkpoint
-    from common.programs.page import view
-    from common.programs.render import render
-    from common.programs.train import train
-
+    # Each where it is needed: training and evaluation run without h5py and Matplotlib.
     if options.demo:
+        from common.programs.demo import demo
+
         return demo(options, place)
     if not options.evaluate:
+        from common.programs.train import train
+
         return train(options, place)
     path = checkpoint.find(Path(options.checkpoint), options.evaluate)
     if options.viewer and place.first:
+        from common.programs.page import view
+
         view(options, place, path)
     if options.render:
+        from common.programs.render import render
+
         return render(options, place, path)
+    from common.programs.evaluate import evaluate_checkpoint
+
     return evaluate_checkpoint(options, place, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from common.datasets.clips import Clip
 from common.diffusion.ddim import q_sample
 from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import seed_of, window_noise
+from common.engine.chunks import in_chunks
 from common.engine.clips import aggregation_for, answered_frames, batch_of, rows_for, windows_of
 from common.engine.devices import Place, autocast
-from common.engine.evaluate import Sampling, choose_chunk, evidence_of
+from common.engine.evaluate import Sampling, evidence_of, load_of
 from common.scoring.hypotheses import AGGREGATIONS, average_repeats
 
 
@@ -34,18 +36,23 @@ def trace_frame(lifter: DiffusionLifter, clip: Clip, card: dict, sampling: Sampl
     row = rows_for(windows, [frame])[0]
     batch = batch_of(windows, [row], sampling)
     at = frame - int(answered_frames(windows, row)[0])
-    draws = sampling.hypotheses * sampling.repeat
-    chunk = choose_chunk(lifter, windows, sampling, place)
+    load = load_of(batch, sampling)
     shape = (windows.output, len(lifter.skeleton), 3)
-    states, estimates = [], []
-    with autocast(place.device, sampling.amp):
-        for first in range(0, draws, chunk):
-            some = range(first, min(first + chunk, draws))
-            noise = window_noise(sampling.seed, [windows.key(row)], some, shape, place.device)
-            steps = list(lifter.reverse(batch, noise, sampling.steps, sampling.flip, first))
-            states.append(torch.stack([x_t for x_t, _ in steps], 1).float())  # (1, S, chunk, F, J, 3)
-            estimates.append(torch.stack([x_0 for _, x_0 in steps], 1).float())
-    before, x_0 = torch.cat(states, 2), torch.cat(estimates, 2)  # (1, S, draws, F, J, 3)
+
+    def follow(draws: int, count: int, chunk: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(states, estimates) of `count` steps, each (1, S, draws, F, J, 3)."""
+        states, estimates = [], []
+        with autocast(place.device, sampling.amp):
+            for first in range(0, draws, chunk):
+                some = range(first, min(first + chunk, draws))
+                noise = window_noise(sampling.seed, [windows.key(row)], some, shape, place.device)
+                steps = list(lifter.reverse(batch, noise, count, sampling.flip, first))
+                states.append(torch.stack([x_t for x_t, _ in steps], 1).float())  # (1, S, chunk, F, J, 3)
+                estimates.append(torch.stack([x_0 for _, x_0 in steps], 1).float())
+        return torch.cat(states, 2), torch.cat(estimates, 2)
+
+    work = partial(follow, load.draws, sampling.steps)
+    before, x_0 = in_chunks(lifter, load, lambda n: follow(n, 1, n), work)
     x_0[..., lifter.skeleton.root, :] = 0
     after = torch.cat([before[:, 1:], x_0[:, -1:]], 1)
     hypotheses = average_repeats(x_0, sampling.repeat) if sampling.repeat > 1 else x_0

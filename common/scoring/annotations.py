@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from common.errors import UserError
@@ -77,6 +76,8 @@ def read_annotation(folder: Path, sequence: str, labels: str = "annot3") -> Anno
     path = Path(folder) / sequence / "annot_data.mat"
     if not path.is_file():
         raise UserError(f"{path}: no such file; the test set of MPI-INF-3DHP has it (docs/3dhp.md)")
+    import h5py  # only these files need it: everything else runs without
+
     try:
         with h5py.File(path, "r") as file:
             # HDF5 shows MATLAB's dimensions reversed: 3 x 17 x 1 x F comes as (F, 1, 17, 3).
@@ -112,6 +113,8 @@ def write_annotation(
     keypoints (F, 17, 2) pixels; labels {'annot3', 'univ_annot3'}: (F, 17, 3) mm, camera axes, absolute; valid (F,);
     activity (F,), 1..7. `bb_crop`, which nothing here reads, is a cell of 34 zeros a frame.
     """
+    import h5py
+
     path = Path(folder) / sequence / "annot_data.mat"
     path.parent.mkdir(parents=True, exist_ok=True)
     poses = {"annot2": keypoints, **labels}

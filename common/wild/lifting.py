@@ -15,7 +15,7 @@ from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import window_noise
 from common.engine import checkpoint
 from common.engine.devices import Place
-from common.engine.evaluate import Sampling, choose_chunk, sample
+from common.engine.evaluate import Sampling, sample
 from common.errors import UserError
 from common.files.poses import Person, spread_of
 from common.geometry.camera import Camera, pixels_to_screen
@@ -143,11 +143,10 @@ def sample_windows(
         centre_only=model.centre_only,
         starts_of=lambda frames, length, stride: window_starts(frames, length),
     )
-    chunk = choose_chunk(model.lifter, windows, sampling, place)
     parts = []
     for rows in torch.arange(len(windows)).split(sampling.windows):
         batch = windows.batch(rows)
-        parts.append(sample(model.lifter, windows, batch, sampling, place, chunk)[:, -1].cpu().numpy())
+        parts.append(sample(model.lifter, windows, batch, sampling, place)[:, -1].cpu().numpy())
     hypotheses = np.concatenate(parts)  # (W, H, F, J, 3)
     starts = (windows.start_of + windows.answered.start).tolist()
     if windows.output > 1:
