@@ -7,9 +7,10 @@ function mpii_test_predictions_ori_py(aggregation_mode, prediction_folder, annot
 %   mpii_test_predictions_ori_py('P_Agg', 'predictions', 'annotations', 'output', 'annot3', {'TS5', 'TS6'})
 %
 % aggregation_mode    reads inference_data_<mode>.mat: P_Agg, J_Agg, P_Best, J_Best, J_Agg_fit
-% prediction_folder   holds that file; default ../../checkpoint beside this file's folder
+% prediction_folder   holds that file; default ../../checkpoint beside this file's folder, then the folders below it
+%                     with the newest one
 % annotation_folder   holds TS1/annot_data.mat ...; default the folder above this file's
-% output_folder       receives the CSV files; default the current folder
+% output_folder       receives the CSV files; default this file's folder
 % labels              annot3 (default) or univ_annot3
 % sequences           default all six
 %
@@ -18,9 +19,8 @@ function mpii_test_predictions_ori_py(aggregation_mode, prediction_folder, annot
 % are over 14 joints. Only valid frames count. For each step k it writes
 % mpii_3dhp_evaluation_sequencewise_ori_<mode>_t<k>.csv and mpii_3dhp_evaluation_activitywise_ori_<mode>_t<k>.csv;
 % with univ_annot3 the names say univ in place of ori.
-%
-% The published headline is the mean over the sequence rows: column 19 of lines 3-8 (MPJPE), column 10 of lines
-% 10-15 (PCK) and column 10 of lines 17-22 (AUC).
+% The published headline is the mean over the sequence rows: column 19 of lines 3-8 (MPJPE), column 10 of lines 10-15
+% (PCK) and column 10 of lines 17-22 (AUC).
 %
 % It stops at an export that has not every frame, at a pelvis that is not zero, and at NaN on a valid frame.
 
@@ -30,13 +30,15 @@ if nargin < 1 || isempty(aggregation_mode)
 end
 here = fileparts(mfilename('fullpath'));
 if nargin < 2 || isempty(prediction_folder)
-    prediction_folder = fullfile(here, '..', '..', 'checkpoint');
+    prediction_file = find_predictions(fullfile(here, '..', '..', 'checkpoint'), aggregation_mode);
+else
+    prediction_file = fullfile(prediction_folder, ['inference_data_' aggregation_mode '.mat']);
 end
 if nargin < 3 || isempty(annotation_folder)
     annotation_folder = fullfile(here, '..');
 end
 if nargin < 4 || isempty(output_folder)
-    output_folder = pwd;
+    output_folder = here;
 end
 if nargin < 5 || isempty(labels)
     labels = 'annot3';
@@ -52,10 +54,10 @@ else
     error('labels is annot3 or univ_annot3, not %s', labels);
 end
 
-prediction_file = fullfile(prediction_folder, ['inference_data_' aggregation_mode '.mat']);
 if exist(prediction_file, 'file') ~= 2
     error('%s: no such file', prediction_file);
 end
+fprintf('scoring %s\n', prediction_file);
 predictions = load(prediction_file);
 if ~isfield(predictions, sequences{1})
     error('%s: not in the predictions', sequences{1});
@@ -104,6 +106,41 @@ for k = 1:steps
     write_tables(fullfile(output_folder, ['mpii_3dhp_evaluation_sequencewise' ending]), 'seq', row_names, by_sequence);
     write_tables(fullfile(output_folder, ['mpii_3dhp_evaluation_activitywise' ending]), 'activity', ...
                  activity_names, by_activity);
+end
+fprintf('written: mpii_3dhp_evaluation_{sequencewise,activitywise}_%s_%s_t1 to t%d in %s\n', ...
+        label_name, aggregation_mode, steps, output_folder);
+end
+
+
+function file = find_predictions(folder, mode)
+% inference_data_<mode>.mat of a folder, else the newest of the folders below it.
+name = ['inference_data_' mode '.mat'];
+file = newest_file(folder, name, 8);
+if isempty(file)
+    error('%s: not in %s, nor in a folder below it; main_3dhp.py --evaluate writes it', name, folder);
+end
+end
+
+
+function [file, date] = newest_file(folder, name, depth)
+% The file of a folder, else the newest of that name in the folders below it, and its date; empty without one.
+entries = dir(folder);
+own = find(strcmp({entries.name}, name));
+if ~isempty(own)
+    file = fullfile(folder, name);
+    date = entries(own(1)).datenum;
+    return
+end
+file = '';
+date = -Inf;
+for i = 1:numel(entries)
+    if entries(i).isdir && entries(i).name(1) ~= '.' && depth > 0
+        [found, found_date] = newest_file(fullfile(folder, entries(i).name), name, depth - 1);
+        if ~isempty(found) && found_date >= date
+            file = found;
+            date = found_date;
+        end
+    end
 end
 end
 

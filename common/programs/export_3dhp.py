@@ -12,7 +12,7 @@ from common.datasets.windows import Batch, Windows
 from common.engine.devices import Place
 from common.engine.log import say
 from common.scoring.annotations import has_annotations
-from common.scoring.export import write_predictions
+from common.scoring.export import scoring_lines, write_predictions
 from common.scoring.tables import printable
 from common.scoring.threedhp import score_folder
 
@@ -50,10 +50,16 @@ class Export3DHP:
 
 
 def score_exports(folder: Path, annotations: Path, labels: str, columns: list[str]) -> dict | None:
-    """Score the exports if the annotations are there; print the tables and return them."""
-    if not has_annotations(annotations):
+    """Score the exports if the annotations are there, print and return the tables; say how to score them by hand."""
+    scores = None
+    if has_annotations(annotations):
+        scores = score_folder(folder, annotations, labels, modes=columns)
+        print(printable(scores))
+        print("To score the exports again:")
+    else:
         say(f"No TS*/annot_data.mat in {annotations}: PCK and AUC are not computed. docs/3dhp.md says how to get it.")
-        return None
-    scores = score_folder(folder, annotations, labels, modes=columns)
-    print(printable(scores))
+        print("Once it is there:")
+    mode = "J_Agg" if "J_Agg" in columns else columns[0]
+    for program, line in scoring_lines(folder, annotations, labels, mode).items():
+        print(f"  {program}:  {line}")
     return scores

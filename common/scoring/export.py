@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from common.geometry.skeleton import MPI_INF_3DHP_17
 
 SKELETON = MPI_INF_3DHP_17
 PREFIX = "inference_data"
+SCRIPT = Path(__file__).parents[2] / "3dhp_test" / "test_util" / "mpii_test_predictions_ori_py.m"
 
 
 def prediction_path(folder: Path, mode: str) -> Path:
@@ -71,3 +74,25 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     if not out:
         raise UserError(f"{path}: no variables TS1 ... TS6; not an export of predictions")
     return out
+
+
+def scoring_lines(folder: Path, annotations: Path, labels: str = "annot3", mode: str = "J_Agg") -> dict[str, str]:
+    """The lines to type, here and now, that score a folder of exports: {'Python': ..., 'Octave': ...}."""
+    python = [
+        "python",
+        "-m",
+        "common.scoring.threedhp",
+        "--predictions",
+        str(folder),
+        "--annotations",
+        str(annotations),
+    ]
+    octave = [mode, str(folder), str(annotations)]
+    if labels != "annot3":
+        python += ["--labels", labels]
+        octave += ["", labels]
+    words = ", ".join("'" + word.replace("'", "''") + "'" for word in octave)
+    where = os.path.relpath(SCRIPT.parent) if Path.cwd() in SCRIPT.parents else SCRIPT.parent
+    call = f"addpath('{str(where).replace(chr(39), chr(39) * 2)}'); {SCRIPT.stem}({words})"
+    quoted = shlex.quote(call) if set(call) & set('"$`\\!') else f'"{call}"'
+    return {"Python": shlex.join(python), "Octave": f"octave --no-gui --quiet --eval {quoted}"}

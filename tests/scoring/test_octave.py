@@ -1,16 +1,18 @@
 """The MATLAB/Octave scorer: its rules, and its CSVs beside the Python scorer's."""
 
 import csv
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 
-from common.scoring.export import write_predictions
+from common.scoring.export import scoring_lines, write_predictions
 from common.scoring.threedhp import score_folder
 
 SCRIPT = Path(__file__).parents[2] / "3dhp_test" / "test_util" / "mpii_test_predictions_ori_py.m"
@@ -93,18 +95,58 @@ def test_octave_and_python_agree_on_every_cell(annotations, tmp_path, export):
 
 @needs_octave
 def test_published_defaults(annotations, tmp_path, export):
-    """Without arguments: the mode of line 29, ../../checkpoint, the annotations one folder up, the current folder."""
+    """Without arguments, from any folder: the mode of line 29, ../../checkpoint, the annotations one folder up; the
+    CSVs land beside the script. Where the checkpoint folder has no export, the newest one below it."""
     folder, _ = annotations
     script = folder / "test_util" / SCRIPT.name
     script.parent.mkdir()
     shutil.copy(SCRIPT, script)
-    write_predictions(tmp_path / "checkpoint", "J_Agg", export((40.0,)))
+    checkpoint = tmp_path / "checkpoint"
+    for name, error, age in (("old", 60.0, 200), ("new/f243", 40.0, 100), (".hidden", 70.0, 0), ("other", 80.0, 0)):
+        path = write_predictions(checkpoint / name, "P_Agg" if name == "other" else "J_Agg", export((error,)))
+        stamp = path.stat().st_mtime - age
+        os.utime(path, (stamp, stamp))
+    write_predictions(checkpoint / "new" / "f243" / "source_only", "J_Agg", export((90.0,)))  # newer, but below
+    done = octave(script, "cd('/')", "mpii_test_predictions_ori_py")
+    assert done.returncode == 0, done.stderr
+    took = Path(done.stdout.splitlines()[0].removeprefix("scoring "))
+    assert took.resolve() == checkpoint / "new" / "f243" / "inference_data_J_Agg.mat"
+    names = [f"mpii_3dhp_evaluation_{kind}_ori_J_Agg_t1.csv" for kind in ("sequencewise", "activitywise")]
+    score_folder(took.parent, folder, progress=False)
+    for name in names:
+        assert assert_same(took.parent / name, script.parent / name)
+
+    write_predictions(checkpoint, "J_Agg", export((20.0,)))
     done = octave(script, "mpii_test_predictions_ori_py")
     assert done.returncode == 0, done.stderr
-    score_folder(tmp_path / "checkpoint", folder, progress=False)
-    for kind in ("sequencewise", "activitywise"):
-        name = f"mpii_3dhp_evaluation_{kind}_ori_J_Agg_t1.csv"
-        assert assert_same(tmp_path / "checkpoint" / name, script.parent / name)
+    score_folder(checkpoint, folder, progress=False)
+    for name in names:
+        assert assert_same(checkpoint / name, script.parent / name)
+    done = octave(script, "mpii_test_predictions_ori_py('P_Best')")
+    assert done.returncode != 0 and "inference_data_P_Best.mat: not in" in done.stderr
+
+
+@needs_octave
+def test_the_lines_that_a_program_prints_score_the_export(annotations, tmp_path, export):
+    """Both lines typed into a shell, with blanks and quotes in the names of the folders."""
+    folder, _ = annotations
+    place = tmp_path / "it's here"
+    place.mkdir()
+    (place / "annotations").symlink_to(folder)
+    write_predictions(place / "out", "J_Agg", export((40.0,)))
+    for labels, name in (("annot3", "ori"), ("univ_annot3", "univ")):
+        lines = scoring_lines(place / "out", place / "annotations", labels)
+        for program, line in lines.items():
+            line = line.replace("python ", f"{sys.executable} ", 1)
+            if program == "Octave":  # the CSVs go beside the script: a copy of it
+                script = tmp_path / "scripts" / SCRIPT.name
+                script.parent.mkdir(exist_ok=True)
+                shutil.copy(SCRIPT, script)
+                line = line.replace("3dhp_test/test_util", str(script.parent))
+            done = subprocess.run(line, shell=True, cwd=SCRIPT.parents[2], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+        csv_name = f"mpii_3dhp_evaluation_sequencewise_{name}_J_Agg_t1.csv"
+        assert assert_same(place / "out" / csv_name, tmp_path / "scripts" / csv_name)
 
 
 @needs_octave
