@@ -208,7 +208,7 @@ def convert(root: Path, out: Path, say=print) -> None:
     metadata = {"layout_name": "humaneva15", "num_joints": JOINTS, "keypoints_symmetry": [left, right]}
     save_npz(out / "data_2d_humaneva15_gt.npz", positions_2d=keypoints, metadata=metadata)
     say(f"{out / 'data_2d_humaneva15_gt.npz'}: 3 cameras a chunk")
-    say("data_2d_humaneva15_detectron_pt_coco.npz holds a detector's output and cannot be made here: data/README.md")
+    say("data_2d_humaneva15_detectron_pt_coco.npz holds a detector's output and cannot be made here: data/README.MD")
 
 
 def _check(positions: dict[str, dict], say) -> None:

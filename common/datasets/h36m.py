@@ -17,7 +17,7 @@ from common.geometry.skeleton import COCO_17, H36M_17, H36M_17_OF_32, Skeleton, 
 
 SKELETON = H36M_17
 FPS = 50.0
-WHERE = "data/README.md says how to get it; `python main.py --demo` needs no data"
+WHERE = "data/README.MD says how to get it; `python main.py --demo` needs no data"
 
 
 def load_h36m(root: Path, keypoints: str, subjects: str | list[str]) -> list[Clip]:

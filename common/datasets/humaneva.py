@@ -24,7 +24,7 @@ SKELETON = HUMANEVA_15
 FPS = 60.0
 TRAIN_SUBJECTS = "Train/S1,Train/S2,Train/S3"
 TEST_SUBJECTS = "Validate/S1,Validate/S2,Validate/S3"
-WHERE = "data/README.md says how to get it; `python main_humaneva.py --demo` needs no data"
+WHERE = "data/README.MD says how to get it; `python main_humaneva.py --demo` needs no data"
 
 
 def load_humaneva(root: Path, keypoints: str, subjects: str | list[str]) -> list[Clip]:

@@ -70,14 +70,18 @@ def diff3dhpe_diffusion(
     ddim_sampling_eta: float = 0.0,
     clip_denoised: bool = True,
     clip_loss: bool = True,
-    ddim_coefficients: str = "textbook",
+    ddim_coefficients: str | None = None,
+    variant: str = "default",
 ) -> Diffusion:
     """The diffusion of both networks, from plain settings.
 
     unit is the normalisation scale in metres; unset it is NaN, so that a forgotten one shows. clip_denoised clamps
-    the estimate of x_0; clip_loss caps the loss weight at 3. Published weights were made and scored with the
-    'published' coefficients.
+    the estimate of x_0; clip_loss caps the loss weight at 3. The variant 'published', in which published weights were
+    made and scored, has the 'published' coefficients unless others are named, and averages the poses of the body and
+    of the mirrored body after two separate runs.
     """
+    if ddim_coefficients is None:
+        ddim_coefficients = "published" if variant == "published" else "textbook"
     if beta_schedule not in SCHEDULES:
         raise UserError(f"--beta_schedule {beta_schedule}: unknown; there are {', '.join(sorted(SCHEDULES))}")
     if ddim_coefficients not in COEFFICIENTS:
@@ -92,6 +96,7 @@ def diff3dhpe_diffusion(
         clamp_input=False,
         step=COEFFICIENTS[ddim_coefficients],
         weight=partial(loss_weight, cap=3.0 if clip_loss else math.inf),
+        mirror_apart=variant == "published",
     )
 
 
@@ -99,7 +104,8 @@ def diff3dhpe_diffusion(
 ROW = {
     "diffusion": diff3dhpe_diffusion,
     "squared_gradient": False,
-    "published_diffusion": {"ddim_coefficients": "published"},
+    "variants": True,
+    "published_diffusion": {"variant": "published"},
     "options": ("time_emb",),
     "diffusion_options": (
         "unit",
@@ -109,5 +115,6 @@ ROW = {
         "clip_denoised",
         "clip_loss",
         "ddim_coefficients",
+        "variant",
     ),
 }

@@ -25,6 +25,7 @@ class Diffusion:
     clamp_input: bool = True  # the network sees x_t clamped to the same limit
     step: Callable = ddim_step
     weight: Callable[[Tensor], Tensor] | None = None  # abar_t (B,) to loss weights (B,); makes the loss weighted MSE
+    mirror_apart: bool = False  # the mirrored body has a run and noise of its own; the means are taken afterwards
 
 
 def d3dp_diffusion(timesteps: int = 1000, scale: float = 1.0) -> Diffusion:
@@ -70,8 +71,13 @@ class DiffusionLifter(nn.Module):
         return (losses * batch.mask).sum(), (errors.detach() * batch.mask).sum()
 
     def reverse(self, batch, noise: Callable[[int], Tensor], steps: int, flip: bool = True, first_hypothesis: int = 0):
-        """Yield (x_t, estimate of x_0) of every step, (B, H, F, J, 3), metres; the flipped body runs in one batch."""
+        """Yield (x_t, estimate of x_0) of every step, (B, H, F, J, 3), metres; the flipped body runs in one batch.
+
+        Both bodies share noise and state, and every step averages them; where the diffusion says `mirror_apart`, each
+        has its own (noise(k) is then called twice), and what is yielded is the mean of both.
+        """
         d = self.diffusion
+        apart, together = flip and d.mirror_apart, flip and not d.mirror_apart
         condition = self.denoiser.condition(batch)
         keypoints = batch.keypoints_2d
         if condition is not None:
@@ -80,18 +86,26 @@ class DiffusionLifter(nn.Module):
             keypoints = torch.cat([keypoints, self.flip(keypoints)])  # (2B, F, J, 2)
             condition = condition.doubled() if condition is not None else None
 
+        def mean_of_both(x: Tensor) -> Tensor:
+            straight, flipped = x.chunk(2)
+            return (straight + self.flip(flipped)) / 2
+
         def denoise(x_t: Tensor, t: int) -> Tensor:
             z = network_input(x_t, d.scale, d.limit) if d.clamp_input else x_t
-            if flip:
+            if together:
                 z = torch.cat([z, self.flip(z)])  # (2B, H, F, J, 3)
             times = torch.full((len(z),), t, device=z.device, dtype=torch.long)
             x_0 = self.denoiser(keypoints, z, times, condition).float()
-            if flip:
-                straight, flipped = x_0.chunk(2)
-                x_0 = (straight + self.flip(flipped)) / 2
+            if together:
+                x_0 = mean_of_both(x_0)
             return (d.scale * x_0).clamp(-d.limit * d.scale, d.limit * d.scale)
 
-        for x_t, x_0 in reverse_process(denoise, noise, d.abar, steps, d.eta, d.step):
+        def draw(k: int) -> Tensor:
+            return torch.cat([noise(k), noise(k)]) if apart else noise(k)
+
+        for x_t, x_0 in reverse_process(denoise, draw, d.abar, steps, d.eta, d.step):
+            if apart:
+                x_t, x_0 = mean_of_both(x_t), mean_of_both(x_0)
             yield x_t * (d.unit / d.scale), x_0 * (d.unit / d.scale)
 
     def sample(

@@ -19,7 +19,7 @@ class Model:
 
     build(frames=, joints=, channels=, depth=, ...) makes the network. published_sizes(shapes) tells those arguments
     from a published checkpoint's names and shapes, or None if the file holds another network. `variants` says that
-    build takes variant='default'|'published'.
+    build or diffusion takes variant='default'|'published'.
     """
 
     build: Callable[..., nn.Module]

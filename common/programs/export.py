@@ -141,6 +141,7 @@ def lifter_metadata(lifter: DiffusionLifter, card: dict) -> dict:
         "joints": list(lifter.skeleton.joints),
         "root": lifter.skeleton.root,
         "step": d.step.__name__,
+        "mirror_apart": d.mirror_apart,
         "card": card_of(card),
     }
 

@@ -198,17 +198,15 @@ def _shown(work: Work, shots: list[Shot]) -> range:
 
 
 def _output(work: Work, shot: Shot, several: bool, ending: str, more: str = "", grid: bool = False) -> Path:
-    """The file to write: --viz-output, else viz in `CHECKPOINT/81f/SUBJECT/ACTION/CAMERA`."""
+    """The file to write: --viz-output, or viz; a bare name goes into `CHECKPOINT/81f/SUBJECT/ACTION/CAMERA`."""
     options, model, clip = work.options, work.models[0], shot.clip
-    action = GRID if grid else clip.action
-    if options.viz_output:
-        path = Path(options.viz_output)
-        if ending == ".svg":
-            path = path.with_suffix(ending)
-        which = f"_{clip.subject}_{action}_{shot.camera}" if several else ""
-        return path.with_name(f"{path.stem}{which}{more}{path.suffix}")
-    folder = model.folder / f"{model.card['frames']}f" / clip.subject / action / str(shot.camera)
-    return folder / f"viz{more}{ending}"
+    action, named = GRID if grid else clip.action, options.viz_output or f"viz{ending}"
+    path = Path(named).with_suffix(".svg") if ending == ".svg" else Path(named)
+    if Path(named).name == named:  # no folder was typed, not even ./
+        folder = model.folder / f"{model.card['frames']}f" / clip.subject / action / str(shot.camera)
+        return folder / f"{path.stem}{more}{path.suffix}"
+    which = f"_{clip.subject}_{action}_{shot.camera}" if several else ""
+    return path.with_name(f"{path.stem}{which}{more}{path.suffix}")
 
 
 def _formats(options: Namespace) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ FLAGS: tuple[Flag, ...] = (
         Flag(("-b", "--batch-size"), "windows to draw (default: a figure one, an animation all)", None, int),
         Flag(("--viz-frame",), "frame to draw; with several actions, one grid of them", None, int),
         Flag(("--width-mm",), "width of a grid, mm", 180.0, float),
-        Flag(("--viz-output",), "file to write (default: FOLDER/81f/SUBJECT/ACTION/CAMERA/viz.svg or .gif)", ""),
+        Flag(("--viz-output",), "file to write; a bare name, or viz, goes into FOLDER/81f/SUBJECT/ACTION/CAMERA", ""),
         Flag(("--viz-fps",), "frames a second of the animation (default: as recorded)", None, float),
         Flag(("--viz-size",), "height of an animation's panel, inches", 5.0, float),
         Flag(("--viz-bitrate",), "accepted; the quality is fixed", None, int),

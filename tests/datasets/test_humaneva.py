@@ -89,7 +89,7 @@ def refused(tmp_path, source="gt", subjects="Train/S1"):
 
 
 def test_refusals(tmp_path):
-    assert "data/README.md" in refused(tmp_path) and "--demo" in refused(tmp_path)
+    assert "data/README.MD" in refused(tmp_path) and "--demo" in refused(tmp_path)
     positions, keypoints = write(tmp_path)
     assert "2D sources" in refused(tmp_path, "cpn") and "gt" in refused(tmp_path, "cpn")
     assert "Train/S2" in refused(tmp_path, subjects="Train/S2")

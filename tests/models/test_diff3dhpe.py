@@ -4,6 +4,7 @@ The vector files are whole copies of the reference's.
 """
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -125,6 +126,73 @@ def test_repeats_are_the_mean_of_hypotheses(case):
     mean = average_repeats(poses, 3)
     assert mean.shape[:3] == (2, steps, 1)
     torch.testing.assert_close(mean[:, -1, 0], v["out/sample_s5/rep3_pred_mean"], **CLOSE)
+
+
+def runs_of_both(lifter, x2d, draws, steps, apart):
+    """Sampled in one batch, with the noise draws[k] of the body and draws[k + 100] of the mirrored one."""
+    drawn = {}
+
+    def noise(k):
+        drawn[k] = drawn.get(k, -100) + 100
+        return draws[k + drawn[k]]
+
+    lifter.diffusion = replace(lifter.diffusion, mirror_apart=apart)
+    with torch.no_grad():
+        return list(lifter.reverse(SimpleNamespace(keypoints_2d=x2d), noise, steps))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.7])
+def test_the_published_variant_averages_two_separate_runs(case, eta):
+    """The mean of a run of the body and a run of the mirrored body, each with its own noise, mirrored back."""
+    name, v = case
+    x2d, steps = v["in/sample_s5/x2d"], 4
+    diffusion = diff3dhpe_diffusion(unit=1.0, ddim_sampling_eta=eta, variant="published")
+    lifter = DiffusionLifter(network(name, v), H36M_17, diffusion)
+    shape = v["in/sample_s5/noise_00"].unsqueeze(1).shape
+    g = torch.Generator().manual_seed(3)
+    draws = {k + more: torch.randn(shape, generator=g) for k in range(steps) for more in (0, 100)}
+
+    def alone(keypoints, more):
+        batch = SimpleNamespace(keypoints_2d=keypoints)
+        with torch.no_grad():
+            return list(lifter.reverse(batch, lambda k: draws[k + more], steps, flip=False))
+
+    straight, mirrored = alone(x2d, 0), alone(lifter.flip(x2d), 100)
+    both = runs_of_both(lifter, x2d, draws, steps, apart=True)
+    for k in range(steps):
+        expected = (straight[k][1] + lifter.flip(mirrored[k][1])) / 2
+        torch.testing.assert_close(both[k][1], expected, atol=1e-5, rtol=0)
+    each_step = runs_of_both(lifter, x2d, draws, steps, apart=False)
+    assert (each_step[-1][1] - both[-1][1]).abs().max() > 1e-3
+    lifter.diffusion = replace(diffusion, mirror_apart=False)
+    assert diff3dhpe_diffusion(unit=1.0).mirror_apart is False  # the default averages in every step
+
+
+def test_separate_runs_known_answer():
+    """One step of a network that answers with what it sees: the mean of one noise and of the other mirrored back."""
+
+    class Echo(torch.nn.Module):
+        def forward(self, x_2d, x_t, t, condition):
+            return x_t
+
+        def condition(self, batch):
+            return None
+
+    own, others = torch.zeros(1, 1, 2, 17, 3), torch.zeros(1, 1, 2, 17, 3)
+    own[..., 4, 0], others[..., 1, 0] = 0.4, 0.2  # the left hip; the right one of the mirrored body
+    lifter = DiffusionLifter(Echo(), H36M_17, diff3dhpe_diffusion(unit=2.0, variant="published"))
+    draws = iter([own, others])
+    batch = SimpleNamespace(keypoints_2d=torch.zeros(1, 2, 17, 2))
+    poses = lifter.sample(batch, 1, 1, lambda hypotheses: lambda k: next(draws))  # (B, K, H, F, J, 3)
+    expected = torch.zeros(2, 17, 3)
+    expected[:, 4, 0] = 2.0 * (0.4 - 0.2) / 2  # mirrored back, the 0.2 is -0.2 of the left hip; in metres
+    torch.testing.assert_close(poses[0, 0, 0], expected)
+
+
+def test_the_variant_decides_the_step_unless_one_is_named():
+    assert diff3dhpe_diffusion(variant="published").step is ddim_step_published
+    assert diff3dhpe_diffusion(variant="published", ddim_coefficients="textbook").step is ddim_step
+    assert diff3dhpe_diffusion().step is ddim_step and diff3dhpe_diffusion(ddim_coefficients="published").step
 
 
 def test_averaging_groups_neighbouring_hypotheses():

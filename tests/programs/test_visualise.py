@@ -223,9 +223,14 @@ def test_published_command_lines(tmp_path, monkeypatch):
     assert "step9-pose" in read_poses(there / "viz.svg")
     # --viz-size 1: this test is about the flags, not about large pictures
     assert main("animation", None, shlex.split(f"{line} --viz-output viz.mp4 --viz-size 1")) == 0
-    for name in ("viz.mp4", "diffusion_viz.mp4", "reverse_diffusion_viz.mp4"):
-        assert (tmp_path / name).stat().st_size > 1000
-    assert video_info(tmp_path / "viz.mp4").fps == 50 and video_info(tmp_path / "diffusion_viz.mp4").fps == 2
+    for name in ("viz.mp4", "diffusion_viz.mp4", "reverse_diffusion_viz.mp4"):  # a bare name: below -c
+        assert (there / name).stat().st_size > 1000
+    assert video_info(there / "viz.mp4").fps == 50 and video_info(there / "diffusion_viz.mp4").fps == 2
+    assert main("figure", None, shlex.split(f"{line} --viz-output own.svg")) == 0
+    assert (there / "own.svg").is_file() and (there / "reverse_diffusion_end_own.svg").is_file()
+    assert not list(tmp_path.glob("*viz*")) and not list(tmp_path.glob("*own*"))
+    assert main("figure", None, shlex.split(f"{line} --viz-output ./here.svg")) == 0
+    assert (tmp_path / "here.svg").is_file()
 
 
 @pytest.mark.parametrize("name", [n for n in REGISTRY if n != "known"])

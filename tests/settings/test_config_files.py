@@ -126,4 +126,4 @@ def test_conda_file():
     """Diff3DHPE.yml is a conda environment that installs requirements.txt."""
     yaml = pytest.importorskip("yaml")
     content = yaml.safe_load((FOLDER.parent / "Diff3DHPE.yml").read_text(encoding="utf-8"))
-    assert {"pip": ["-r requirements.txt"]} in content["dependencies"]
+    assert content["name"] == "diff3DHPE" and {"pip": ["-r requirements.txt"]} in content["dependencies"]
