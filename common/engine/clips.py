@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +11,10 @@ import torch
 
 from common.datasets import DATASETS
 from common.datasets.clips import Clip
-from common.datasets.windows import Batch, Windows
+from common.datasets.windows import Windows
 from common.diffusion.lifter import DiffusionLifter
 from common.engine.devices import Place
-from common.engine.evaluate import EVALUATION_WINDOWS, Sampling, evidence_of, sample
+from common.engine.evaluate import EVALUATION_WINDOWS, Sampling, batch_of, evidence_of, sample
 from common.errors import UserError
 from common.models import REGISTRY
 from common.programs.evaluate import sampling_of, text_told
@@ -43,11 +43,6 @@ def windows_of(lifter: DiffusionLifter, clip: Clip, card: dict, place: Place) ->
     names = source.action_names([clip]) if source else None
     centre = REGISTRY[card["model"]].centre_only
     return Windows([clip], lifter.skeleton, card["frames"], None, place.device, action_names=names, centre_only=centre)
-
-
-def batch_of(windows: Windows, rows: Sequence[int] | torch.Tensor, sampling: Sampling) -> Batch:
-    """Some windows; the action is hidden where the sampling says so."""
-    return windows.batch(rows, untold=torch.ones(len(rows), dtype=torch.bool) if sampling.neutral else None)
 
 
 def aggregation_for(windows: Windows) -> str:

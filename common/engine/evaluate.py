@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ def evaluate(
     start, chunk = time.time(), 0
     bar = tqdm(rows[place.rank :: place.world], desc=title, leave=False, disable=not place.first, mininterval=1)
     for part in bar:
-        batch = windows.batch(part, untold=torch.ones(len(part), dtype=torch.bool) if sampling.neutral else None)
+        batch = batch_of(windows, part, sampling)
         poses = sample(lifter, windows, batch, sampling, place)  # (B, K, H, F, J, 3)
         chunk = chunk or chunk_for(lifter, load_of(batch, sampling))
         evidence = evidence_of(batch)
@@ -95,6 +96,18 @@ def evaluate(
     group = [place.sum(t.to(place.device)).cpu() if place.world > 1 else t for t in (frames, *sums.values())]
     result = dict(zip(protocols, (t.numpy() for t in group[1:]), strict=True))
     return Errors(names, result, group[0].numpy(), time.time() - start, chunk)
+
+
+def batch_of(windows: Windows, rows: Sequence[int] | Tensor, sampling: Sampling) -> Batch:
+    """Some windows; the action is hidden where the sampling says so."""
+    return windows.batch(rows, untold=torch.ones(len(rows), dtype=torch.bool) if sampling.neutral else None)
+
+
+def check_told(lifter: DiffusionLifter, windows: Windows) -> None:
+    """Raise UserError where the network is to be told of an action that it has no prompt for: before the work."""
+    actions = SimpleNamespace(action=windows.action.unique(), action_names=windows.action_names)
+    with torch.no_grad():
+        lifter.denoiser.condition(actions)
 
 
 def evidence_of(batch: Batch) -> Evidence:
@@ -193,7 +206,7 @@ def estimate_seconds(lifter: DiffusionLifter, windows: Windows, sampling: Sampli
     """Seconds that an evaluation will take, from one step of one hypothesis of the first windows."""
     count = min(sampling.windows, len(windows))
     probe = Sampling(1, 1, count, amp=sampling.amp, flip=sampling.flip)
-    batch = windows.batch(torch.arange(count))
+    batch = batch_of(windows, range(count), sampling)
     sample(lifter, windows, batch, probe, place)
     _synchronise(place)
     start = time.perf_counter()

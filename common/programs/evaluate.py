@@ -18,7 +18,7 @@ from common.datasets.windows import Windows
 from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint, report
 from common.engine.devices import Place
-from common.engine.evaluate import EVALUATION_WINDOWS, Errors, Sampling, estimate_seconds, evaluate
+from common.engine.evaluate import EVALUATION_WINDOWS, Errors, Sampling, check_told, estimate_seconds, evaluate
 from common.engine.log import say
 from common.engine.opening import open_lifter
 from common.models import REGISTRY
@@ -40,6 +40,8 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
     actions = dataset(options).action_names(clips)
     windows = Windows(clips, skeleton, card["frames"], None, place.device, published, actions, centre)
     sampling = replace(sampling_of(options), neutral=text_told(options, card) in ("neutral", "both"))
+    if text_told(options, card) in ("action", "both"):
+        check_told(lifter, windows)
     _announce(lifter, windows, sampling, place, notice)
     columns = list(available(windows.has_camera))
     exporter = Export3DHP(windows, columns, sampling.steps) if options.dataset == "3dhp" else None

@@ -13,9 +13,9 @@ from common.diffusion.ddim import q_sample
 from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import seed_of, window_noise
 from common.engine.chunks import in_chunks
-from common.engine.clips import aggregation_for, answered_frames, batch_of, rows_for, windows_of
+from common.engine.clips import aggregation_for, answered_frames, rows_for, windows_of
 from common.engine.devices import Place, autocast
-from common.engine.evaluate import Sampling, evidence_of, load_of
+from common.engine.evaluate import Sampling, batch_of, evidence_of, load_of
 from common.scoring.hypotheses import AGGREGATIONS, average_repeats
 
 
