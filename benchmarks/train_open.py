@@ -21,6 +21,7 @@ import torch
 
 from common.datasets.clips import Clip
 from common.datasets.h36m import load_h36m
+from common.datasets.random_cameras import random_view
 from common.datasets.synthetic.detector import detect_old
 from common.datasets.windows import Windows
 from common.engine import checkpoint
@@ -29,7 +30,7 @@ from common.engine.devices import Place
 from common.engine.evaluate import Errors, Sampling, evaluate
 from common.engine.train import Recipe, Trainer
 from common.files.reading import load_archive
-from common.geometry.camera import Camera, pixels_to_screen
+from common.geometry.camera import pixels_to_screen
 from common.geometry.skeleton import H36M_17, H36M_17_OF_32
 from common.models.blocks import choose_attention
 from common.programs.evaluate import mean_pose_errors
@@ -50,39 +51,6 @@ def load_takes(folder: Path, subjects: tuple[str, ...]) -> list[tuple[str, str, 
         for subject in subjects
         for action, world in positions[subject].items()
     ]
-
-
-def random_view(world: np.ndarray, rng: np.random.Generator) -> tuple[Camera, np.ndarray]:
-    """A camera that sees a whole take, and the take (T, 17, 3) in its frame.
-
-    Any heading; the optical axis from 30 degrees upwards to 45 degrees downwards, mostly near level; up to 4 degrees
-    of roll; fields of view of 30 to 85 degrees; upright and wide images; the person fills 25 to 90 percent of the
-    image's shorter way and may stand anywhere that keeps every frame inside.
-    """
-    width, height = ((1920, 1080), (1080, 1920), (1000, 1000), (1440, 1080))[rng.choice(4, p=(0.4, 0.15, 0.3, 0.15))]
-    focal = np.exp(rng.uniform(np.log(1.1), np.log(3.7)))  # screen units: the view is 2 atan(1 / focal) wide
-    heading = rng.uniform(0, 2 * np.pi)
-    down = np.radians(np.clip(rng.normal(8, 13), -30, 45))
-    roll = np.radians(np.clip(rng.normal(0, 1.5), -4, 4))
-    forward = np.array([np.cos(heading) * np.cos(down), np.sin(heading) * np.cos(down), -np.sin(down)])
-    right = np.array([np.sin(heading), -np.cos(heading), 0])
-    below = np.cross(forward, right)
-    right, below = np.cos(roll) * right + np.sin(roll) * below, np.cos(roll) * below - np.sin(roll) * right
-    seen = (world - world[:, :1].mean((0, 1))) @ np.stack([right, below, forward]).T  # (T, 17, 3), about the mean root
-    half = np.array([1.0, height / width])  # of the image, screen units
-    share = rng.uniform(0.25, 0.9)
-    distance = 1.0 - seen[..., 2].min()
-    while True:  # the nearest place from which the take fits into its share of the image
-        xy = focal * seen[..., :2] / (seen[..., 2:] + distance)
-        low, high = xy.min((0, 1)), xy.max((0, 1))
-        if ((high - low) <= 2 * half * share).all() or distance > 40:
-            break
-        distance *= 1.05
-    room = np.maximum(half - (high - low) / 2, 0)
-    target = rng.uniform(-room, room) * 0.95 - (low + high) / 2  # where the take's centre goes
-    seen = seen + np.array([*(target / focal * distance), distance])
-    intrinsics = (focal, focal, rng.normal(0, 0.02), rng.normal(0, 0.02), *rng.normal(0, (0.05, 0.03)), 0.0, 0.0, 0.0)
-    return Camera("random", width, height, tuple(float(v) for v in intrinsics)), seen
 
 
 def view(subject: str, action: str, world: np.ndarray, rng: np.random.Generator, name: str) -> Clip:

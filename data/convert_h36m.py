@@ -30,12 +30,11 @@ import torch
 from scipy.io.matlab import MatReadError
 from tqdm import tqdm
 
-from common.datasets.h36m import FPS
+from common.datasets.h36m import FPS, write_h36m_files
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras
 from common.errors import UserError
-from common.files.writing import save_npz
 from common.geometry.camera import Camera
-from common.geometry.skeleton import H36M_17, H36M_17_OF_32
+from common.geometry.skeleton import H36M_17_OF_32
 
 RECORDED_JOINTS = 32
 RENAMED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
@@ -195,16 +194,13 @@ def convert(root: Path, out: Path, any_rate: bool = False, say=print) -> None:
                 f"{root / subject}: whoever walks moves at {speed:.2f} m/s if this is {FPS:g} frames a second, so it "
                 "is another rate; --any-rate takes it all the same"
             )
-    symmetry = [list(H36M_17.left), list(H36M_17.right)]
-    metadata = {"layout_name": "h36m", "num_joints": len(H36M_17), "keypoints_symmetry": symmetry}
-    save_npz(out / "data_3d_h36m.npz", positions_3d=positions)
-    save_npz(out / "data_2d_h36m_gt.npz", positions_2d=keypoints, metadata=metadata)
+    paths = write_h36m_files(out, positions, {"gt": keypoints})
     for subjects, published in PUBLISHED_FRAMES.items():
         frames = sum(len(p) for subject in subjects.split(",") for p in positions[subject].values())
         differs = "" if frames == published else f"; the field's files have {published:,}: compare results with care"
         say(f"{subjects}: {frames:,} frames{differs}")
     say(f"left out, as everywhere: {' '.join(CORRUPT)}, whose video is damaged")
-    say(f"written: {out / 'data_3d_h36m.npz'}, {out / 'data_2d_h36m_gt.npz'}")
+    say(f"written: {', '.join(map(str, paths))}")
     say(DETECTIONS)
 
 

@@ -236,6 +236,23 @@ def camera_row(
     }
 
 
+def row_of(camera: Camera) -> dict:
+    """A camera of ours as the 3D file holds it."""
+    fx, fy, cx, cy, *lens = camera.intrinsics
+    half = camera.width / 2
+    return {
+        "id": camera.name,
+        "res_w": camera.width,
+        "res_h": camera.height,
+        "focal_length": (fx * half, fy * half),
+        "center": ((cx + 1) * half, cy * half + camera.height / 2),
+        "radial_distortion": tuple(lens[:3]),
+        "tangential_distortion": tuple(lens[3:]),
+        "orientation": camera.rotation,
+        "translation": camera.translation,
+    }
+
+
 def write_custom_3d(
     path: Path | str, positions_3d: dict, cameras: dict, fps: float, skeleton: Skeleton, **more
 ) -> Path:

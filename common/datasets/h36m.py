@@ -12,6 +12,7 @@ from common.datasets.clips import Clip
 from common.datasets.h36m_cameras import h36m_cameras
 from common.errors import UserError
 from common.files.reading import load_archive
+from common.files.writing import save_npz
 from common.geometry.camera import pixels_to_screen
 from common.geometry.skeleton import COCO_17, H36M_17, H36M_17_OF_32, Skeleton, joint_map
 
@@ -70,3 +71,18 @@ def _views(subject: str, action: str, world, detections: dict, layout: Skeleton,
 def _sources(root: Path, keypoints: str) -> str:
     there = sorted(p.stem.removeprefix("data_2d_h36m_") for p in root.glob("data_2d_h36m_*.npz"))
     return f"2D sources in {root}: {', '.join(there)}" if there else WHERE
+
+
+def write_h36m_files(folder: Path, positions: dict, views: dict[str, dict], **more) -> list[Path]:
+    """Write `data_3d_h36m.npz` and, for each 2D source, `data_2d_h36m_NAME.npz`; returns their paths.
+
+    positions: {subject: {action: (T, 32, 3)}}, world metres; views: {source: {subject: {action: four (T, 17, 2)}}},
+    pixels. Other members go into every file.
+    """
+    symmetry = [list(SKELETON.left), list(SKELETON.right)]
+    metadata = {"layout_name": "h36m", "num_joints": len(SKELETON), "keypoints_symmetry": symmetry}
+    paths = [save_npz(folder / "data_3d_h36m.npz", positions_3d=positions, **more)]
+    for source, keypoints in views.items():
+        path = folder / f"data_2d_h36m_{source}.npz"
+        paths.append(save_npz(path, positions_2d=keypoints, metadata=metadata, **more))
+    return paths

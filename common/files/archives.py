@@ -8,7 +8,7 @@ import math
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +65,8 @@ class Zip:
         return data
 
 
-def load_archive(path: str | Path) -> dict[str, object]:
-    """Read an `.npz` archive whose members may be pickled dictionaries of arrays.
+def load_archive(path: str | Path, members: Collection[str] | None = None) -> dict[str, object]:
+    """Read an `.npz` archive whose members may be pickled dictionaries of arrays: all of them, or those named.
 
     Returns {member: array, or the dict/list that a 0-d object array holds}. Raises UserError for a missing or
     damaged file and for a pickle that asks for anything but plain data.
@@ -78,7 +78,10 @@ def load_archive(path: str | Path) -> dict[str, object]:
             if not names:
                 some = ", ".join(list(archive.members)[:3]) or "nothing"
                 raise UserError(f"{path}: a zip archive of other files ({some}), not an .npz: unpack it first")
-            return {name.removesuffix(".npy"): _array(archive.read(name), path, budget) for name in names}
+            wanted = {name.removesuffix(".npy"): name for name in names}
+            if members is not None:
+                wanted = {member: name for member, name in wanted.items() if member in members}
+            return {member: _array(archive.read(name), path, budget) for member, name in wanted.items()}
 
 
 def load_array(path: str | Path) -> object:

@@ -38,14 +38,19 @@ class _Node:
     end: np.ndarray | None = None  # (3,), the end site of a leaf
 
 
-def retarget(positions: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """Positions (T, J, 3) with every bone at its mean length over the sequence, its direction and the root kept."""
+def retarget(positions: np.ndarray, skeleton: Skeleton, lengths: np.ndarray | None = None) -> np.ndarray:
+    """Positions (T, J, 3) with every bone at one length, its direction and the root kept.
+
+    lengths: one a bone, in the order of `skeleton.edges`; None takes the means over the sequence.
+    """
     positions = np.asarray(positions, np.float64)
     out = positions.copy()
+    wanted = {} if lengths is None else dict(zip((child for child, _ in skeleton.edges), lengths, strict=True))
     for joint in _order(skeleton):
         parent = skeleton.parents[joint]
         bone = positions[:, joint] - positions[:, parent]
-        out[:, joint] = out[:, parent] + _unit(bone) * np.linalg.norm(bone, axis=-1).mean()
+        length = wanted[joint] if wanted else np.linalg.norm(bone, axis=-1).mean()
+        out[:, joint] = out[:, parent] + _unit(bone) * length
     return out
 
 

@@ -25,6 +25,33 @@ class Motion:
         return self.positions[:, [self.names.index(joint) for joint in joints]]
 
 
+@dataclass(frozen=True)
+class Bvh:
+    """What a file says: offsets (N, 3) of the joints and ends from their parents, and the table (T, channels)."""
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...]
+    offsets: np.ndarray
+    channels: tuple[tuple[str, ...], ...]
+    table: np.ndarray
+    fps: float
+
+    def positions(self) -> np.ndarray:
+        """(T, N, 3), the file's frame and unit."""
+        return _kinematics(self.parents, self.offsets, self.channels, self.table)
+
+
+def parse_bvh(text: str, source: str) -> Bvh:
+    """Any hierarchy, any order of channels; an end site is called after its joint, 'Head_end'. Raises UserError."""
+    words = text.split()
+    try:
+        names, parents, offsets, channels, position = _hierarchy(words)
+        table, fps = _motion(words, position, sum(len(c) for c in channels))
+    except (ValueError, IndexError) as error:
+        raise UserError(f"{source}: not a readable BVH file ({error})") from None
+    return Bvh(tuple(names), tuple(parents), np.array(offsets), tuple(map(tuple, channels)), table, fps)
+
+
 def read_bvh(path: Path | str, frame: str | None = None, unit: str = "m") -> Motion:
     """Joint positions of a BVH file, in metres.
 
@@ -35,15 +62,14 @@ def read_bvh(path: Path | str, frame: str | None = None, unit: str = "m") -> Mot
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        words = path.read_text(encoding="utf-8").split()
-        names, parents, offsets, channels, position = _hierarchy(words)
-        table, fps = _motion(words, position, sum(len(c) for c in channels))
-    except (ValueError, IndexError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a readable BVH file ({error})") from None
-    positions = _kinematics(parents, np.array(offsets), channels, table) / UNITS[unit]
+    bvh = parse_bvh(text, str(path))
+    positions = bvh.positions() / UNITS[unit]
     if frame is not None:
         positions = positions @ FRAMES[frame]
-    return Motion(tuple(names), tuple(parents), positions, fps)
+    return Motion(bvh.names, bvh.parents, positions, bvh.fps)
 
 
 def _hierarchy(words: list[str]):

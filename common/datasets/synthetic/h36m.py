@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from common.datasets.actions import ACTIONS, synthetic_motion
+from common.datasets.h36m import write_h36m_files
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras
 from common.datasets.synthetic.body import BODIES
 from common.datasets.synthetic.detector import DETECTORS
@@ -66,13 +67,8 @@ def write_h36m(folder: Path, seed: int = 0, seconds: float = 2.0, progress: bool
             (detected, [pixels.astype(np.float32) for pixels in found]),
         ):
             store.setdefault(subject, {})[action] = value
-    symmetry = [list(H36M_17.left), list(H36M_17.right)]
-    metadata = {"layout_name": "h36m", "num_joints": len(H36M_17), "keypoints_symmetry": symmetry}
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "data_3d_h36m.npz", positions_3d=positions)
-    np.savez_compressed(folder / "data_2d_h36m_gt.npz", positions_2d=exact, metadata=metadata)
-    np.savez_compressed(folder / "data_2d_h36m_cpn_ft_h36m_dbb.npz", positions_2d=detected, metadata=metadata)
+    write_h36m_files(folder, positions, {"gt": exact, "cpn_ft_h36m_dbb": detected})
     notice = _NOTICE.format(seed=seed, seconds=seconds, frames=frames * len(takes), takes=len(takes))
     (folder / "SYNTHETIC.txt").write_text(notice, encoding="utf-8")
 
