@@ -106,7 +106,18 @@ BODY_25 = _skeleton(
     "Hip",
 )
 
-SKELETONS = {s.name: s for s in (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17, STEREO_17, HALPE_26, BODY_25)}
+# OpenPose's newer layout: COCO's 17 joints, then neck, head top and the feet.
+BODY_25B = _skeleton(
+    "body_25b",
+    "Nose<Neck LEye<Nose REye<Nose LEar<LEye REar<REye LShoulder<Neck RShoulder<Neck LElbow<LShoulder "
+    "RElbow<RShoulder LWrist<LElbow RWrist<RElbow LHip<Neck RHip<Neck LKnee<LHip RKnee<RHip LAnkle<LKnee RAnkle<RKnee "
+    "Neck< HeadTop<Nose LBigToe<LAnkle LSmallToe<LAnkle LHeel<LAnkle RBigToe<RAnkle RSmallToe<RAnkle RHeel<RAnkle",
+    "Neck",
+)
+
+SKELETONS = {
+    s.name: s for s in (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17, STEREO_17, HALPE_26, BODY_25, BODY_25B)
+}
 
 
 def describe(skeleton: Skeleton) -> str | dict:
@@ -159,6 +170,14 @@ _MAPS: dict[tuple[str, str], dict[str, dict[str, float]]] = {
     # AlphaPose to Human3.6M as MotionBERT has it; BODY_25 has a neck and a hip too, but no head top.
     ("halpe_26", "h36m_17"): _H36M_LIMBS | _TRUNK | {"Head": {"Head": 1.0}},
     ("body_25", "h36m_17"): _H36M_LIMBS | _TRUNK | {"Head": {"LEye": 0.5, "REye": 0.5}},
+    ("body_25b", "h36m_17"): _H36M_LIMBS
+    | {
+        "Hip": _MID_HIPS,
+        "Thorax": {"Neck": 1.0},
+        "Spine": {"Neck": 0.5} | {j: w / 2 for j, w in _MID_HIPS.items()},
+        "Nose": {"Nose": 1.0},
+        "Head": {"HeadTop": 1.0},
+    },
     ("coco_17", "humaneva_15"): _HUMANEVA_LIMBS
     | {"Pelvis": _MID_HIPS, "Thorax": _MID_SHOULDERS, "Head": {"Nose": 1.0}},
     ("h36m_17", "humaneva_15"): {j: {j.replace("Ankle", "Foot"): 1.0} for j in _HUMANEVA_LIMBS}

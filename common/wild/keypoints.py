@@ -14,7 +14,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.files.reading import load_archive, load_array
-from common.geometry.skeleton import BODY_25, COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton
+from common.geometry.skeleton import BODY_25, BODY_25B, COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton
 from common.wild import formats
 
 # What a number of joints means where nothing names them. Whole-body layouts begin with the body's joints.
@@ -67,9 +67,26 @@ def read_keypoints(path: Path | str, layout: str | None = None, clip: str | None
     counts = {len(person) for person in people}
     if len(counts) > 1:
         raise UserError(f"{path}: people with different numbers of joints: {', '.join(map(str, sorted(counts)))}")
-    skeleton, order = recognise(counts.pop(), found.names, found.hint, layout, path)
+    count = counts.pop()
+    hint = _which_of_25(people) if count == 25 else found.hint
+    skeleton, order = recognise(count, found.names, hint, layout, path)
     frames = [_stack(frame, len(order))[:, order] for frame in found.frames]  # each (N, J, 3)
     return Detections(skeleton, frames, [np.array(i, int) for i in found.ids], found.size, found.fps)
+
+
+def _which_of_25(people: list[np.ndarray]) -> str:
+    """OpenPose's two layouts of 25 joints look alike in a file: under the right one the bones are short."""
+    length = {}
+    for skeleton in (BODY_25, BODY_25B):
+        child, parent = np.array(skeleton.edges).T
+        means = []
+        for person in people:
+            both = (person[child, 2] > 0) & (person[parent, 2] > 0)
+            if both.any():
+                bones = np.linalg.norm(person[child, :2] - person[parent, :2], axis=-1)[both]
+                means.append(bones.mean() / max(np.ptp(person[person[:, 2] > 0, :2], axis=0).max(), 1))
+        length[skeleton.name] = np.median(means) if means else np.inf
+    return min(length, key=length.get)
 
 
 def _stack(frame: Sequence[np.ndarray], joints: int) -> np.ndarray:

@@ -41,25 +41,34 @@ def person_size(pixels: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def detect(
-    pixels: np.ndarray, skeleton: Skeleton, image_size: tuple[int, int], fps: float, rng: np.random.Generator
+    pixels: np.ndarray,
+    skeleton: Skeleton,
+    image_size: tuple[int, int],
+    fps: float,
+    rng: np.random.Generator,
+    constants: dict | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints (T, J, 2), pixels, and confidence (T, J) that a detector would give for exact pixels (T, J, 2).
 
     image_size: width, height. Confidence 0 is a lost joint: one out of the picture or hidden; its keypoint is
-    interpolated between the frames that show it, as main_wild.py does. Raises KeyError for a skeleton that no joint
-    map reaches from COCO.
+    interpolated between the frames that show it, as main_wild.py does. `constants` stand in for the fitted table.
+    Raises KeyError for a skeleton that no joint map reaches from COCO.
     """
+    known = constants or table()
     pixels = np.asarray(pixels, np.float64)
     parts = _from_coco(skeleton)  # (J, 17)
     size = person_size(pixels, skeleton)
     speed = _speed(pixels, parts, size, fps)  # (T, 17)
-    hard = _episodes(_per_joint("hard_rate"), table()["hard_seconds"], len(pixels), fps, rng)  # (T, 17)
-    error = _errors(speed, hard, fps, rng)  # (T, 17, 2)
-    sure = _confidence(hard, fps, rng)  # (T, 17)
+    often, long = _per_joint(known, "hard_rate"), _per_joint(known, "hard_seconds")
+    hard = _episodes(often, long, len(pixels), fps, rng)  # (T, 17)
+    error = _errors(known, speed, hard, fps, rng)  # (T, 17, 2)
+    sure = _confidence(known, hard, fps, rng)  # (T, 17)
 
     keypoints = pixels + parts @ error * size[:, None, None]
+    grid = image_size[1] / known["grid"] / (parts != 0).sum(1)[:, None]  # a mean of n joints lies on steps of 1/n
+    keypoints = (np.round(keypoints / grid) + 0.5) * grid
     confidence = np.stack([sure[:, row].min(1) for row in parts != 0], 1)  # the least sure part's, as in wild.cleaning
-    keypoints, confidence = _swap(keypoints, confidence, skeleton, fps, rng)
+    _swap(known, keypoints, confidence, skeleton, fps, rng)
     outside = (pixels < 0).any(-1) | (pixels >= np.array(image_size)).any(-1)
     confidence[outside] = 0
     return _fill(keypoints, confidence > 0, image_size), confidence
@@ -108,9 +117,9 @@ def _from_coco(skeleton: Skeleton) -> np.ndarray:
         return joint_map(H36M_17, skeleton).astype(np.float64) @ joint_map(COCO_17, H36M_17)
 
 
-def _per_joint(name: str) -> np.ndarray:
+def _per_joint(known: dict, name: str) -> np.ndarray:
     """(17,): one of the table's columns, in COCO's order."""
-    return np.array([table()["joints"][plain(joint)][name] for joint in COCO_17.joints])
+    return np.array([known["joints"][plain(joint)][name] for joint in COCO_17.joints])
 
 
 def _speed(pixels: np.ndarray, parts: np.ndarray, size: np.ndarray, fps: float) -> np.ndarray:
@@ -133,9 +142,9 @@ def _wander(shape: tuple[int, ...], seconds: float, fps: float, rng: np.random.G
     return lfilter([1.0], [1.0, -memory], shocks, axis=0)
 
 
-def _episodes(rate: np.ndarray, seconds: float, frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
-    """(T, N) bool: on for `seconds` at a time on average, begun `rate` (N,) times a second; running at the start."""
-    leave = min(1.0, 1 / (seconds * fps))
+def _episodes(rate: np.ndarray, seconds: np.ndarray, frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
+    """(T, N) bool: on for `seconds` (N,) on average, begun `rate` (N,) times a second; may be on at the start."""
+    leave = np.minimum(1.0, 1 / (seconds * fps))
     begin = np.minimum(rate / fps, 1.0)
     draws = rng.random((frames, len(rate)))
     on = np.zeros((frames, len(rate)), bool)
@@ -147,48 +156,52 @@ def _episodes(rate: np.ndarray, seconds: float, frames: int, fps: float, rng: np
     return on
 
 
-def _errors(speed: np.ndarray, hard: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
-    """(T, 17, 2), sizes: slow wandering about the joint, wider on some joints in each clip, and fast jitter that
-    grows with the joint's speed; both wider while the joint is hard to see."""
-    known, shape = table(), (*speed.shape, 2)
-    clip = np.exp(rng.normal(0, known["track_spread"], speed.shape[1]) - known["track_spread"] ** 2)  # mean square 1
-    slow = _wander(shape, known["slow_seconds"], fps, rng, known["tail"]) * (_per_joint("slow") * clip)[:, None]
-    jitter = np.hypot(_per_joint("still"), _per_joint("moving") * speed)[..., None]  # (T, 17, 1)
-    fast = _wander(shape, known["fast_seconds"], fps, rng, known["tail"]) * jitter
-    return (slow + fast) * np.where(hard, known["hard_factor"], 1.0)[..., None]
+def _errors(known: dict, speed: np.ndarray, hard: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
+    """(T, 17, 2), sizes: a slow and a faster wandering about the joint, wider on some joints in each clip, and what
+    motion adds; all wider while the joint is hard to see."""
+    shape, tail, share = (*speed.shape, 2), known["tail"], known["slow_share"]
+    clip = np.exp(rng.normal(0, known["track_spread"], speed.shape[1]))  # its median is 1
+    slow = _wander(shape, known["slow_seconds"], fps, rng, tail) * np.sqrt(share)
+    fast = _wander(shape, known["fast_seconds"], fps, rng, tail) * np.sqrt(1 - share)
+    error = (slow + fast) * (_per_joint(known, "scale") * clip)[:, None]
+    error += rng.standard_normal(shape) * (known["moving"] * speed)[..., None]
+    return error * np.where(hard, known["hard_factor"], 1.0)[..., None]
 
 
-def _confidence(hard: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
-    """(T, 17): about the joint's usual one, low while it is hard to see, 0 where it is lost then."""
-    known = table()
-    middle = np.where(hard, known["hard_confidence"], _per_joint("confidence"))
+def _confidence(known: dict, hard: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
+    """(T, 17): about the joint's usual one, another in each clip; low while it is hard to see, 0 where it is lost."""
+    clip = rng.normal(0, known["confidence_clip"], hard.shape[1])
+    middle = np.where(hard, known["hard_confidence"], _per_joint(known, "confidence") + clip)
     wander = _wander(hard.shape, known["confidence_seconds"], fps, rng, 30.0)
     confidence = np.clip(middle + known["confidence_spread"] * wander, 0.05, 1.0)
-    lost = np.zeros(hard.shape, bool)
     starts = hard & ~np.concatenate([np.zeros_like(hard[:1]), hard[:-1]])
-    chosen = rng.random(hard.shape) < known["lost_share"]  # of the hard episodes, by their first frame
-    for t in range(len(hard)):
-        lost[t] = hard[t] & np.where(starts[t], chosen[t], lost[t - 1] if t else False)
-    confidence[lost] = 0
+    chosen = starts & (
+        rng.random(hard.shape) < _per_joint(known, "lost_share")
+    )  # of the hard episodes, by their first frame
+    begun = np.where(starts, np.arange(len(hard))[:, None], 0)
+    first = np.maximum.accumulate(begun, axis=0)  # (T, 17), the frame at which the last episode began
+    confidence[hard & np.take_along_axis(chosen, first, axis=0)] = 0
     return confidence
 
 
 def _swap(
-    keypoints: np.ndarray, confidence: np.ndarray, skeleton: Skeleton, fps: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Now and then the legs' or the arms' left and right are taken for each other for some frames."""
-    known = table()
-    on = _episodes(np.full(len(SWAPPED), known["swap_rate"]), known["swap_seconds"], len(keypoints), fps, rng)
+    known: dict,
+    keypoints: np.ndarray,
+    confidence: np.ndarray,
+    skeleton: Skeleton,
+    fps: float,
+    rng: np.random.Generator,
+) -> None:
+    """Now and then the legs' or the arms' left and right are taken for each other for some frames. In place."""
+    often, long = (np.full(len(SWAPPED), known[name]) for name in ("swap_rate", "swap_seconds"))
+    on = _episodes(often, long, len(keypoints), fps, rng)
     for limb, names in enumerate(SWAPPED):
-        pairs = [
-            (a, b) for a, b in zip(skeleton.left, skeleton.right, strict=True) if plain(skeleton.joints[a]) in names
-        ]
         order = np.arange(len(skeleton))
-        for a, b in pairs:
-            order[a], order[b] = b, a
+        for a, b in zip(skeleton.left, skeleton.right, strict=True):
+            if plain(skeleton.joints[a]) in names:
+                order[a], order[b] = b, a
         for array in (keypoints, confidence):
             array[on[:, limb]] = array[on[:, limb]][:, order]
-    return keypoints, confidence
 
 
 def _fill(keypoints: np.ndarray, seen: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
