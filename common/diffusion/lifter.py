@@ -70,9 +70,18 @@ class DiffusionLifter(nn.Module):
             losses = weight[:, None] * ((x_0 - target) ** 2).mean((-2, -1))
         return (losses * batch.mask).sum(), (errors.detach() * batch.mask).sum()
 
-    def reverse(self, batch, noise: Callable[[int], Tensor], steps: int, flip: bool = True, first_hypothesis: int = 0):
+    def reverse(
+        self,
+        batch,
+        noise: Callable[[int], Tensor],
+        steps: int,
+        flip: bool = True,
+        first_hypothesis: int = 0,
+        hypotheses: int | None = None,
+    ):
         """Yield (x_t, estimate of x_0) of every step, (B, H, F, J, 3), metres; the flipped body runs in one batch.
 
+        These are the hypotheses from the first_hypothesis-th on, of so many in all (None: there are no others).
         Both bodies share noise and state, and every step averages them; where the diffusion says `mirror_apart`, each
         has its own (noise(k) is then called twice), and what is yielded is the mean of both.
         """
@@ -81,7 +90,7 @@ class DiffusionLifter(nn.Module):
         condition = self.denoiser.condition(batch)
         keypoints = batch.keypoints_2d
         if condition is not None:
-            condition = condition.from_hypothesis(first_hypothesis)
+            condition = condition.from_hypothesis(first_hypothesis, hypotheses)
         if flip:
             keypoints = torch.cat([keypoints, self.flip(keypoints)])  # (2B, F, J, 2)
             condition = condition.doubled() if condition is not None else None
@@ -126,6 +135,6 @@ class DiffusionLifter(nn.Module):
         parts = []
         for first in range(0, hypotheses, chunk):
             source = noise(range(first, min(first + chunk, hypotheses)))
-            estimates = [x_0 for _, x_0 in self.reverse(batch, source, steps, flip, first)]
+            estimates = [x_0 for _, x_0 in self.reverse(batch, source, steps, flip, first, hypotheses)]
             parts.append(torch.stack(estimates, 1))  # (B, K, chunk, F, J, 3)
         return torch.cat(parts, 2)

@@ -69,7 +69,9 @@ def evaluate(
     The windows are dealt to the processes in turn; every process returns the sums over all of them. No network
     output depends on the truth, and aggregations receive only what they may read.
     """
-    rows = _slices(windows, sampling)[:limit]
+    # Published evaluations run one action at a time: where the network mixes up the texts of a batch, so does this one.
+    apart = sampling.published or (getattr(lifter.denoiser, "mixes_texts", False) and not sampling.neutral)
+    rows = _slices(windows, sampling.windows, apart)[:limit]
     aggregations = available(windows.has_camera)
     names = tuple(aggregations)
     protocols = ("protocol_1", "protocol_2") if sampling.protocol_2 else ("protocol_1",)
@@ -186,14 +188,14 @@ def _published_second(second, names, columns, poses, hypotheses, target):
     return second
 
 
-def _slices(windows: Windows, sampling: Sampling) -> list[Tensor]:
-    """Rows of the windows in batches; under the published protocol a batch stays within a clip."""
+def _slices(windows: Windows, count: int, apart: bool) -> list[Tensor]:
+    """Rows of the windows in batches of `count`; with `apart`, a batch stays within a clip (the published protocol)."""
     rows = torch.arange(len(windows))
-    if not sampling.published:
-        return list(rows.split(sampling.windows))
+    if not apart:
+        return list(rows.split(count))
     out = []
     for clip in dict.fromkeys(windows.clip_of.tolist()):
-        out += rows[torch.from_numpy(windows.clip_of == clip)].split(sampling.windows)
+        out += rows[torch.from_numpy(windows.clip_of == clip)].split(count)
     return out
 
 

@@ -6,11 +6,14 @@ from torch import Tensor
 
 from common.models.mixste import MixSTE
 from common.models.prompt_layouts import H36M_ACTIONS, LAYOUTS, published_prompts
-from common.models.text import TextAttention, TextConditioned
+from common.models.text import PublishedPairing, TextAttention, TextConditioned
 
 
 class FinePOSE(TextConditioned, MixSTE):
-    """x_0 = FinePOSE(x_2d, x_t, t, condition(batch)). See MixSTE for shapes and TextConditioned for the text."""
+    """x_0 = FinePOSE(x_2d, x_t, t, condition(batch)). See MixSTE for shapes and TextConditioned for the text.
+
+    `variant` 'published': in a batch of several actions, texts and poses are paired as `PublishedPairing` says.
+    """
 
     layouts = {"mpi_inf_3dhp_17": "finepose_3dhp"}  # by skeleton; the rest read the next one
     layout_with_actions = "finepose_h36m"
@@ -24,6 +27,7 @@ class FinePOSE(TextConditioned, MixSTE):
         heads=8,
         drop_path=0.1,
         skeleton="h36m_17",
+        variant="default",
         text="clip",
         actions=(),
         learn_prompts=False,
@@ -33,7 +37,8 @@ class FinePOSE(TextConditioned, MixSTE):
         super().__init__(frames, joints, channels, depth, heads, drop_path)
         layout = self.layouts.get(skeleton, self.layout_with_actions)
         self.build_text(channels, text, actions, layout, learn_prompts, text_width, text_hidden)
-        self.temporal_cross_attn = TextAttention(channels)
+        self.mixes_texts = variant == "published"
+        self.temporal_cross_attn = (PublishedPairing if self.mixes_texts else TextAttention)(channels)
 
     def time_code(self, t: Tensor, condition) -> Tensor:
         return self.time_mlp(t) + condition.e[condition.index]  # (B, C)
@@ -54,6 +59,7 @@ def text_sizes(shapes: dict[str, tuple]) -> dict | None:
         "channels": channels,
         "depth": 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("TTEblocks.")),
         "skeleton": "h36m_17" if told else "mpi_inf_3dhp_17",
+        "variant": "published",
         "text": "clip",
         "actions": list(H36M_ACTIONS) if told else [],
         "text_width": shapes["ctx_head"][1],
@@ -72,5 +78,5 @@ def derive(state: dict[str, Tensor], sizes: dict, cls: type[FinePOSE] = FinePOSE
 
 
 LEFTOVERS = (r"clip_text\.", r"ctx_")  # frozen CLIP; context rows that are empty
-OPTIONS = ("skeleton", "text", "actions", "learn_prompts")
-ROW = {"leftovers": LEFTOVERS, "options": OPTIONS, "derive": derive}  # of the registry
+OPTIONS = ("skeleton", "variant", "text", "actions", "learn_prompts")
+ROW = {"leftovers": LEFTOVERS, "options": OPTIONS, "variants": True, "derive": derive}  # of the registry

@@ -6,8 +6,6 @@ grap2eq 2.3 to 2.7. The fusion reads adjacent channels and the affinity over fra
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +15,7 @@ from common.models.blocks import LayerNorm6
 from common.models.graph_conv import GraphBlock, joint_graph, temporal_graph
 from common.models.mixste import MixSTE
 from common.models.prompt_layouts import CONTEXT
-from common.models.text import TextAttention, TextCondition, TextConditioned
+from common.models.text import PublishedPairing, TextAttention, TextCondition, TextConditioned
 
 
 def velocity(x: Tensor) -> Tensor:
@@ -120,28 +118,19 @@ class Grap2EqLite(MixSTE):
         return y if x_t is None else y.expand(x_t.shape)
 
 
-class PublishedPairing(TextAttention):
-    """The published training step's cross-attention: texts of a mixed batch stand beside other windows' poses.
-
-    Row r of the poses (windows x hypotheses x joints) meets text r mod B (grap2eq 2.6). Parameters are TextAttention's.
-    """
+class TrainingPairing(PublishedPairing):
+    """The published pairing in training steps: published evaluations run one action at a time, nothing is mixed up."""
 
     def forward(self, x: Tensor, code: Tensor | None, condition: TextCondition) -> Tensor:
-        if not self.training:  # published evaluations run one action at a time: nothing is mixed up
-            return super().forward(x, code, condition)
-        rows = x.transpose(2, 3)  # (B, H, J, F, C)
-        each = rows[0, :, :, 0, 0].numel()
-        text = torch.arange(len(x) * each, device=x.device) % len(x)
-        tiled = replace(condition, index=condition.index[text])
-        code = None if code is None else code.repeat_interleave(each, 0)
-        return super().forward(rows.flatten(0, 2), code, tiled).view(rows.shape).transpose(2, 3)
+        pairing = PublishedPairing if self.training else TextAttention
+        return pairing.forward(self, x, code, condition)
 
 
 class Grap2Eq(TextConditioned, Grap2EqLite):
     """x_0 = Grap2Eq(x_2d, x_t, t, condition(batch)): the text enters the time code and, after the first stage, x.
 
     `variant` 'published', beside the graph: tokens attend across the windows of a training step, not to each other
-    (alone in evaluation, as one action at a time comes to); texts are paired as `PublishedPairing` says; the vector e
+    (alone in evaluation, as one action at a time comes to); texts are paired as `TrainingPairing` says; the vector e
     is read at the end of the action's own word, where no action is seen, instead of at the prompt's last position.
     """
 
@@ -165,7 +154,7 @@ class Grap2Eq(TextConditioned, Grap2EqLite):
         attention = "per_token" if self.published else "sequence"
         layout = prompt_layout(skeleton)
         self.build_text(channels, text, actions, layout, learn_prompts, text_width, text_hidden, attention)
-        pairing = PublishedPairing if self.published else TextAttention
+        pairing = TrainingPairing if self.published else TextAttention
         self.prompt_learning = pairing(channels, stylized=not single_pass)
 
     def load_prompts(self, prompts=None, clip_weights=None) -> None:

@@ -1,7 +1,7 @@
 """GraphDiffu: FinePOSE whose first stage over joints and whose residual past the text attend over the skeleton graph.
 
 Described in graphdiffu_d3dp 2.2. By default the graph joins the joints of every frame, as its authors mean it; the
-published program joins them in one frame of a call only (`variant="published"`).
+published program joins them in one frame of a call only (`variant="published"`), and texts as FinePOSE's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class GraphDiffu(FinePOSE):
         self, frames=243, joints=17, channels=512, *, skeleton="h36m_17", variant="default", gat_heads=1, **named
     ):
         """`named`: FinePOSE's other arguments."""
-        super().__init__(frames, joints, channels, skeleton=skeleton, **named)
+        super().__init__(frames, joints, channels, skeleton=skeleton, variant=variant, **named)
         self.published = variant == "published"
         self.STEblocks[0] = nn.Identity()  # replaced by the graph; the numbers of the others stay
         links = adjacency(skeleton, self.published)
@@ -43,7 +43,7 @@ class GraphDiffu(FinePOSE):
 
 def published_sizes(shapes: dict[str, tuple]) -> dict | None:
     sizes = finepose.text_sizes(shapes) if "STEgat.att_src" in shapes else None
-    return sizes and sizes | {"variant": "published", "gat_heads": shapes["STEgat.att_src"][1]}
+    return sizes and sizes | {"gat_heads": shapes["STEgat.att_src"][1]}
 
 
 def derive(state: dict[str, Tensor], sizes: dict) -> dict[str, Tensor]:
@@ -57,7 +57,7 @@ def rename(name: str) -> str:
 
 ROW = {  # of the registry; beside FinePOSE's leftovers a block that is built and never called, and lin_dst
     "leftovers": (*finepose.LEFTOVERS, r"STEblocks\.0\.", r"(STEgat|temporal_cross_attn\.gat)\.lin_dst\.weight"),
-    "options": (*finepose.OPTIONS, "variant"),
+    "options": finepose.OPTIONS,
     "variants": True,
     "rename": rename,
     "derive": derive,

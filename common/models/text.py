@@ -85,6 +85,28 @@ class TextAttention(nn.Module):
         return self.out_layers(self.norm(m)).view(x.shape)
 
 
+class PublishedPairing(TextAttention):
+    """The published cross-attention: the texts of a mixed batch stand beside other windows' poses.
+
+    The published programs repeat the B texts of a call in turn, while its rows of poses (windows x hypotheses x
+    joints) are sorted by windows: row r meets text r mod B (grap2eq 2.6). Without a mixture there is no difference.
+    Parameters are TextAttention's.
+    """
+
+    def forward(self, x: Tensor, code: Tensor | None, condition: TextCondition) -> Tensor:
+        hypotheses, joints = x.shape[1], x.shape[3]
+        windows = torch.arange(len(x) // condition.calls, device=x.device)
+        whole = condition.hypotheses or hypotheses  # of the call that these are a part of
+        heads = condition.first_hypothesis + torch.arange(hypotheses, device=x.device)
+        first = (windows[:, None] * whole + heads) * joints  # (B, H)
+        row = first[..., None] + torch.arange(joints, device=x.device)  # (B, H, J)
+        text = (row % len(windows)).flatten().repeat(condition.calls)  # every call begins anew, and has the same texts
+        paired = replace(condition, index=condition.index[text])
+        rows = x.transpose(2, 3)  # (B, H, J, F, C)
+        code = None if code is None else code.repeat_interleave(hypotheses * joints, 0)
+        return super().forward(rows.flatten(0, 2), code, paired).view(rows.shape).transpose(2, 3)
+
+
 class TextConditioned:
     """Mixin of a denoiser: `build_text` in its constructor, then `condition(batch)` and `TextCondition.e[index]`.
 
