@@ -85,7 +85,12 @@ def synchronise(device: torch.device) -> None:
 
 
 def interleaved(
-    variants: list[Variant], device: torch.device, rounds: int, title: str = "", clock: str = "wall"
+    variants: list[Variant],
+    device: torch.device,
+    rounds: int,
+    title: str = "",
+    clock: str = "wall",
+    warm_up: int = 2,
 ) -> dict[str, Timing]:
     """Time the variants in turn, `rounds` times, after warm-up calls of each (compilation, caches, allocator)."""
     rate, timings = MatmulRate(device, clock), {v.name: Timing() for v in variants}
@@ -93,7 +98,7 @@ def interleaved(
     for variant in variants:
         set_tf32(variant.tf32)
         timing = timings[variant.name]
-        timing.warm_up = _calls(variant, device, 2, clock)
+        timing.warm_up = _calls(variant, device, warm_up, clock)
         timing.calls = max(1, round(SHORTEST / _calls(variant, device, 1, clock)))
         bar.update()
     for _ in range(rounds):

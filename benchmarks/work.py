@@ -18,8 +18,9 @@ from common.datasets.h36m_cameras import h36m_cameras
 from common.datasets.windows import Windows
 from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import window_noise
+from common.engine.chunks import remember
 from common.engine.devices import Place, autocast
-from common.engine.evaluate import Sampling, evidence_of, sample, score
+from common.engine.evaluate import Sampling, evidence_of, load_of, sample, score
 from common.engine.train import Recipe, Trainer
 from common.geometry.skeleton import H36M_17
 from common.models import REGISTRY, build
@@ -90,8 +91,8 @@ def clips(count: int, frames: int) -> list[Clip]:
 class Bench:
     """One model at one size: `variants(stage, modes)` lists the plain variant and the project's own."""
 
-    def __init__(self, name: str, size: Size, device: torch.device):
-        self.name, self.size, self.device, self.place = name, size, device, Place(device)
+    def __init__(self, name: str, size: Size, device: torch.device, compiler: str = "inductor"):
+        self.name, self.size, self.device, self.place, self.compiler = name, size, device, Place(device), compiler
         row = REGISTRY[name]
         sizes = {"frames": size.frames, "joints": len(H36M_17), "channels": size.channels, "depth": size.depth}
         torch.manual_seed(0)
@@ -112,7 +113,7 @@ class Bench:
             network = copy.deepcopy(self.network)
             choose_attention(network, self.device, self.size.frames, len(H36M_17), mode.amp)
             if mode.compile:
-                network.compile()
+                network.compile(backend=self.compiler)
             self.compiled[key] = network
         return DiffusionLifter(self.compiled[key], H36M_17, self.diffusion).to(self.device).train(training)
 
@@ -187,6 +188,7 @@ class Bench:
     def _sampling(self, mode: Mode) -> Callable[[], Tensor]:
         lifter, batch = self.lifter(mode, False), self.windows.batch([0])
         how = Sampling(self.size.samples, self.size.steps, 1, amp=mode.amp)
+        remember(lifter, load_of(batch, how), self.size.samples)  # all at once, as the plain variant
         return lambda: sample(lifter, self.windows, batch, how, self.place)
 
     def _plain_sampling(self) -> Callable[[], Tensor]:

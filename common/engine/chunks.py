@@ -44,7 +44,7 @@ def in_chunks(lifter: nn.Module, load: Load, probe: Callable[[int], object], wor
     while True:
         chunk = chunk_for(lifter, load)
         if chunk is None:
-            chunk = chosen[load] = _fastest(probe, _fitting(probe, load), load.device)
+            chunk = chosen[load] = _fastest(probe, fitting(probe, load), load.device)
         try:
             return work(chunk)
         except torch.OutOfMemoryError:
@@ -75,7 +75,12 @@ def chunk_for(lifter: nn.Module, load: Load) -> int | None:
     return min(chosen[min(larger, key=lambda known: (known.windows, known.draws))], load.draws)
 
 
-def _fitting(probe: Callable[[int], object], load: Load) -> int:
+def remember(lifter: nn.Module, load: Load, chunk: int) -> None:
+    """Take this chunk for this load instead of searching one."""
+    _CHOSEN.setdefault(lifter, {})[load] = chunk
+
+
+def fitting(probe: Callable[[int], object], load: Load) -> int:
     """How many hypotheses fit in the free GPU memory, by the peaks of one and of two; all of them elsewhere."""
     if load.device.type != "cuda":
         return load.draws

@@ -118,7 +118,7 @@ def test_the_chunk_is_planned_from_free_memory(monkeypatch, free, fits):
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**9))
-    assert chunks._fitting(probe, load()) == fits
+    assert chunks.fitting(probe, load()) == fits
 
 
 def test_memory_that_ends_while_it_is_measured_leaves_one(monkeypatch):
@@ -126,7 +126,7 @@ def test_memory_that_ends_while_it_is_measured_leaves_one(monkeypatch):
         raise torch.OutOfMemoryError("injected")
 
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    assert chunks._fitting(probe, load()) == 1
+    assert chunks.fitting(probe, load()) == 1
 
 
 def test_the_search_ends_where_a_hypothesis_gets_no_cheaper(monkeypatch):

@@ -1,0 +1,1 @@
+"""What runs the day a GPU is there: `bash benchmarks/gpu.sh`."""
