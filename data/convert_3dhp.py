@@ -24,9 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import common  # noqa: F401 (first of all: it tells in one line which package is missing)
 
 # isort: split
-import h5py
 import numpy as np
-import scipy.io
 from tqdm import tqdm
 
 from common.datasets.threedhp_layout import (
@@ -38,10 +36,12 @@ from common.datasets.threedhp_layout import (
     archive_name,
 )
 from common.errors import UserError
+from common.files.reading import load_mat, open_hdf5, read_text, understanding
 from common.files.writing import save_npz
 from common.geometry.skeleton import MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28
 
 ALL_JOINTS = 28
+LONGEST_CALIBRATION = 1 << 20  # bytes
 MOST_PIXELS = 20.0  # mean reprojection error beyond which the wrong camera or joint has been read
 
 
@@ -53,21 +53,31 @@ def read_calibration(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; the official download has it beside annot.mat")
     cameras, name = {}, None
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, LONGEST_CALIBRATION, "camera.calibration", errors="replace").splitlines():
         key, *values = line.split() or [""]
         if key == "name" and values:
             name = values[0]
-        elif key == "size" and tuple(map(float, values)) != TRAIN_SIZE:
-            raise UserError(f"{path}: camera {name} has images of {' x '.join(values)}, expected 2048 x 2048")
+        elif key == "size":
+            if _numbers(path, key, values, 2) != TRAIN_SIZE:
+                raise UserError(f"{path}: camera {name} has images of {' x '.join(values)}, expected 2048 x 2048")
         elif key == "intrinsic":
-            if name is None or len(values) != 16:
-                raise UserError(f"{path}: an intrinsic matrix of {len(values)} numbers under camera {name}")
-            matrix = np.array(values, float).reshape(4, 4)
+            matrix = np.reshape(_numbers(path, f"camera {name}: intrinsic", values, 16), (4, 4))
+            if name is None or min(matrix[0, 0], matrix[1, 1]) <= 0:
+                raise UserError(f"{path}: an intrinsic matrix without a camera or without a focal length")
             cameras[name] = np.array([matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]])
     missing = [camera for camera in TRAIN_CAMERAS if camera not in cameras]
     if missing:
         raise UserError(f"{path}: no intrinsics of camera {', '.join(missing)}")
     return {camera: cameras[camera] for camera in TRAIN_CAMERAS}
+
+
+def _numbers(path: Path, what: str, words: list[str], count: int) -> tuple[float, ...]:
+    """So many finite numbers of a line."""
+    with understanding(path, "calibration"):
+        numbers = tuple(float(word) for word in words)
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise UserError(f"{path}: {what} has {len(numbers)} numbers, {count} finite ones are expected")
+    return numbers
 
 
 def read_training(folder: Path, name: str, any_length: bool) -> tuple[dict[str, dict], dict[str, np.ndarray]]:
@@ -79,13 +89,10 @@ def read_training(folder: Path, name: str, any_length: bool) -> tuple[dict[str, 
     if not path.is_file():
         raise UserError(f"{path}: no such file; --root is the folder that holds S1 ... S8")
     keys = ("annot2", *FILE_ENDINGS)
-    try:
-        content = scipy.io.loadmat(path, variable_names=[*keys, "cameras"])
-    except Exception as error:  # SciPy meets a damaged file with any of a dozen exceptions
-        raise UserError(f"{path}: not a readable MAT v5 file ({str(error).splitlines()[0]})") from None
+    content = load_mat(path, [*keys, "cameras"])
     for key in keys:
-        if key not in content:
-            raise UserError(f"{path}: no variable {key}")
+        if not isinstance(content.get(key), np.ndarray) or content[key].dtype != object:
+            raise UserError(f"{path}: no variable {key}, a cell for each camera")
     cells = {key: content[key].reshape(-1) for key in keys}
     order = _camera_order(path, content.get("cameras"), len(cells["annot2"]))
     views = {labels: {} for labels in FILE_ENDINGS}
@@ -117,7 +124,7 @@ def _camera_order(path: Path, cameras: np.ndarray | None, count: int) -> list[in
     """Which camera each cell belongs to: as the file says, else 0, 1, 2, ..."""
     if cameras is None:
         return list(range(count))
-    if cameras.dtype.kind not in "fiu":
+    if not isinstance(cameras, np.ndarray) or cameras.dtype.kind not in "fiu" or not np.isfinite(cameras).all():
         raise UserError(f"{path}: its variable `cameras` is no list of numbers")
     return [int(camera) for camera in cameras.ravel()]
 
@@ -125,7 +132,7 @@ def _camera_order(path: Path, cameras: np.ndarray | None, count: int) -> list[in
 def _joints(path: Path, key: str, camera: str, cell: np.ndarray, dims: int) -> np.ndarray:
     """(F, 28 * dims) to the 17 joints (F, 17, dims), float32."""
     cell = np.asarray(cell)
-    if cell.ndim != 2 or cell.shape[1] != ALL_JOINTS * dims or len(cell) == 0:
+    if cell.dtype.kind not in "fiu" or cell.ndim != 2 or cell.shape[1] != ALL_JOINTS * dims or len(cell) == 0:
         raise UserError(f"{path} camera {camera}: {key} is {cell.shape}, expected (F, {ALL_JOINTS * dims})")
     joints = cell.reshape(-1, ALL_JOINTS, dims)[:, MPI_INF_3DHP_17_OF_28].astype(np.float32)
     if not np.isfinite(joints).all():
@@ -149,15 +156,13 @@ def reprojection_error(view: dict[str, np.ndarray], intrinsics: np.ndarray) -> f
 def read_test(path: Path, name: str, any_length: bool) -> dict[str, dict[str, np.ndarray]]:
     """One test sequence, MAT v7.3, 17 joints: {label set: {'data_2d' (F, 17, 2) px, 'data_3d' mm, 'valid' (F,)}}."""
     joints = len(MPI_INF_3DHP_17)
-    try:
-        with h5py.File(path, "r") as file:
-            # HDF5 shows MATLAB's 3 x 17 x 1 x F as (F, 1, 17, 3).
-            arrays = {key: np.asarray(file[key][()], np.float32) for key in ("annot2", *FILE_ENDINGS)}
-            valid = (np.asarray(file["valid_frame"][()]).reshape(-1) == 1).astype(np.float64)
-    except KeyError as error:
-        raise UserError(f"{path}: {error.args[0]}; not an annotation of the 3DHP test set") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a readable MAT v7.3 file ({error})") from None
+    with open_hdf5(path) as file:
+        missing = [key for key in ("annot2", *FILE_ENDINGS, "valid_frame") if key not in file]
+        if missing:
+            raise UserError(f"{path}: no {', '.join(missing)}; not an annotation of the 3DHP test set")
+        # HDF5 shows MATLAB's 3 x 17 x 1 x F as (F, 1, 17, 3).
+        arrays = {key: file.array(key).astype(np.float32) for key in ("annot2", *FILE_ENDINGS)}
+        valid = (file.array("valid_frame").reshape(-1) == 1).astype(np.float64)
     for key, array in arrays.items():
         expected = (len(valid), 1, joints, 2 if key == "annot2" else 3)
         if array.shape != expected:

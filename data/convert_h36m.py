@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,16 +22,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import common  # noqa: F401 (first of all: it tells in one line which package is missing)
 
 # isort: split
-import h5py
 import numpy as np
-import scipy.io
 import torch
-from scipy.io.matlab import MatReadError
 from tqdm import tqdm
 
 from common.datasets.h36m import FPS, write_h36m_files
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras
 from common.errors import UserError
+from common.files.cdf import read_cdf_variable
+from common.files.reading import load_mat, open_hdf5
 from common.geometry.camera import Camera
 from common.geometry.skeleton import H36M_17_OF_32
 
@@ -56,40 +54,25 @@ https://github.com/facebookresearch/VideoPose3D/blob/main/DATASETS.md"""
 
 def read_cdf(path: Path) -> np.ndarray:
     """The variable Pose (1, T, 96) of a Common Data Format file as (T, 32, 3)."""
-    try:
-        import cdflib
-    except ImportError:
-        raise UserError(f"{path}: reading .cdf needs the package cdflib: pip install cdflib") from None
-    try:
-        pose = np.asarray(cdflib.CDF(path).varget("Pose"))
-    except Exception as error:  # cdflib meets a damaged file with many exceptions
-        raise UserError(f"{path}: not a readable CDF file with a variable Pose ({error})") from None
+    pose = read_cdf_variable(path, "Pose")
     return _joints_last(path, pose)
 
 
 def read_mat(path: Path) -> np.ndarray:
     """The variable data, a cell of (T, 96), of a .mat file as (T, 32, 3)."""
-    try:
-        content = scipy.io.loadmat(path, variable_names=["data"])
-    except NotImplementedError:
-        raise UserError(f"{path}: a v7.3 .mat file; save it as v7, or give the .cdf files") from None
-    except (MatReadError, ValueError, OSError, EOFError, TypeError, zlib.error) as error:
-        raise UserError(f"{path}: not a readable .mat file ({error})") from None
-    if "data" not in content or content["data"].size == 0:
+    data = load_mat(path, ["data"]).get("data")
+    if not isinstance(data, np.ndarray) or data.size == 0:
         raise UserError(f"{path}: no variable data")
-    data = content["data"]
-    return _joints_last(path, np.asarray(data[0, 0] if data.dtype == object else data))
+    data = data.ravel()[0] if data.dtype == object else data
+    return _joints_last(path, np.asarray(data))
 
 
 def read_h5(path: Path) -> np.ndarray:
     """The data set 3D_positions (96, T) of an HDF5 file as (T, 32, 3)."""
-    try:
-        with h5py.File(path, "r") as file:
-            data = np.asarray(file["3D_positions"])
-    except KeyError:
-        raise UserError(f"{path}: no data set 3D_positions") from None
-    except OSError as error:
-        raise UserError(f"{path}: not a readable HDF5 file ({error})") from None
+    with open_hdf5(path) as file:
+        data = file.array("3D_positions")
+    if data.ndim < 2 or data.size == 0:
+        raise UserError(f"{path}: poses of shape {data.shape}, expected ({3 * RECORDED_JOINTS}, frames)")
     return _joints_last(path, data.reshape(-1, data.shape[-1]).T)
 
 

@@ -17,8 +17,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import warnings
-import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -26,15 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import common  # noqa: F401 (first of all: it tells in one line which package is missing)
 
 # isort: split
-import h5py
 import numpy as np
-import scipy.io
-from scipy.io.matlab import MatlabFunction, MatlabObject, MatlabOpaque, MatReadError
 from tqdm import tqdm
 
 from common.datasets.checks import check_metres, check_pixels
 from common.datasets.humaneva_cameras import HUMANEVA_PEOPLE, humaneva_cameras
 from common.errors import UserError
+from common.files.limits import recognise
+from common.files.reading import Unread, load_mat, open_hdf5, require
 from common.files.writing import save_npz
 from common.geometry.skeleton import HUMANEVA_15
 
@@ -64,36 +61,31 @@ _PLAIN = {"double", "single", "char", "cell", "struct", "logical", "canonical em
 
 def read_mat(path: Path) -> dict[str, np.ndarray]:
     """The plain numeric arrays of a .mat file, v5 or v7.3. Raises UserError where it holds objects instead."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = scipy.io.loadmat(path)
-    except NotImplementedError:  # v7.3 is HDF5
-        try:
-            return _read_hdf5(path)
-        except OSError as error:
-            raise UserError(f"{path}: not a readable .mat file ({error})") from None
-    except (MatReadError, ValueError, OSError, EOFError, TypeError, zlib.error) as error:
-        raise UserError(f"{path}: not a readable .mat file ({error})") from None
+    if _is_hdf5(path):
+        return _read_hdf5(path)
     arrays, classes = {}, []
-    for name, value in content.items():
-        if isinstance(value, MatlabObject | MatlabOpaque | MatlabFunction):
-            classes.append(str(getattr(value, "classname", "") or name))
-        elif not name.startswith("__") and isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
+    for name, value in load_mat(path).items():
+        if isinstance(value, Unread):
+            classes.append(value.matlab_class or name)
+        elif value.dtype.kind in "fiu":
             arrays[name] = value
     return _plain_or_refuse(path, arrays, classes)
 
 
+def _is_hdf5(path: Path) -> bool:
+    """Whether a .mat file is of version 7.3."""
+    return recognise(require(path))[0] == "hdf5"
+
+
 def _read_hdf5(path: Path) -> dict[str, np.ndarray]:
     arrays, classes = {}, []
-    with h5py.File(path, "r") as file:
-        for name, item in file.items():
-            kind = item.attrs.get("MATLAB_class", b"")
-            kind = kind.decode() if isinstance(kind, bytes) else str(kind)
+    with open_hdf5(path) as file:
+        for name in file.names():
+            kind = file.matlab_class(name)
             if kind and kind not in _PLAIN:
                 classes.append(kind)
-            elif isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
-                arrays[name] = np.asarray(item).T  # HDF5 keeps MATLAB's axes reversed
+            elif file.is_array(name):
+                arrays[name] = file.array(name).T  # HDF5 keeps MATLAB's axes reversed
     return _plain_or_refuse(path, arrays, classes)
 
 

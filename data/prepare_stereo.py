@@ -16,7 +16,6 @@ millimetres), width and height.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -34,10 +33,11 @@ from common.datasets import stereo_formats as formats
 from common.datasets import stereo_labels as labels
 from common.datasets.h36m_cameras import h36m_cameras
 from common.errors import UserError
-from common.files.reading import load_archive
+from common.files.reading import load_archive, read_json, understanding
 from common.geometry.rectification import Rig
 from common.geometry.skeleton import STEREO_17_OF_32, STEREO_17_OF_MHAD_35
 
+LAST_FRAME = 32767  # frames are stored as 16-bit integers
 _RENAMED = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog", "WalkTogether": "WalkingTogether"}
 
 
@@ -86,7 +86,8 @@ def _world_to_camera(quaternion: Sequence[float]) -> np.ndarray:
 def h36m_labels(poses: Path, cameras: Sequence[str], rectified: bool, every: dict[str, int]) -> dict:
     """The label file of Human3.6M: every n-th frame of each split."""
     archive = load_archive(poses)
-    if "positions_3d" not in archive:
+    positions = archive.get("positions_3d")
+    if not isinstance(positions, dict) or not all(isinstance(actions, dict) for actions in positions.values()):
         raise UserError(f"{poses}: no positions_3d in it; expected VideoPose3D's data_3d_h36m.npz")
     known, tables = formats.H36M, []
     records = np.zeros((len(known.subjects), len(cameras)), formats.camera_dtype())
@@ -95,11 +96,11 @@ def h36m_labels(poses: Path, cameras: Sequence[str], rectified: bool, every: dic
         rig, homographies = labels.prepare_rig(original, rectified)
         records[s] = labels.camera_records(rig, homographies)
         step = every["test" if subject in known.test else "train"]
-        actions = archive["positions_3d"].get(subject, {})
+        actions = {str(name): value for name, value in positions.get(subject, {}).items()}
         for name, trial in sorted(trials(list(actions)).items(), key=lambda pair: pair[1]):
             if trial not in known.actions:
                 continue
-            joints = np.asarray(actions[name], dtype=np.float64)
+            joints = _finite(actions[name], f"{poses}: {subject} {name}")
             if joints.ndim != 3 or joints.shape[1:] != (32, 3):
                 raise UserError(f"{poses}: {subject} {name} has shape {joints.shape}, expected (frames, 32, 3)")
             index = np.arange(0, len(joints), step)
@@ -115,16 +116,22 @@ def h36m_labels(poses: Path, cameras: Sequence[str], rectified: bool, every: dic
 
 def calibrated_rig(path: Path, names: Sequence[str]) -> Rig:
     """Cameras of a calibration file."""
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+    table = read_json(path, "calibration file")
+    if not isinstance(table, dict) or not all(isinstance(table.get(name), dict) for name in names):
+        some = ", ".join(map(str, table)) if isinstance(table, dict) else "no cameras"
+        raise UserError(f"{path}: cameras {', '.join(names)} are asked for; it has {some[:200]}")
+    with understanding(path, "calibration file"):
         chosen = [table[name] for name in names]
-        fields = [np.array([c[key] for c in chosen], float) for key in ("K", "R", "t")]
+        fields = [
+            np.array([np.reshape(np.array(c[key], float), shape) for c in chosen])
+            for key, shape in (("K", (3, 3)), ("R", (3, 3)), ("t", (3,)))
+        ]
         sizes = np.array([[c["width"], c["height"]] for c in chosen], float)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such calibration file") from None
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path}: not a usable calibration ({error})") from None
-    return Rig(fields[0], fields[1], fields[2].reshape(-1, 3), sizes)
+    if not all(np.isfinite(numbers).all() for numbers in (*fields, sizes)) or (sizes < 1).any():
+        raise UserError(f"{path}: not a usable calibration (a number is NaN, infinite, or no size of an image)")
+    if (fields[0][:, [0, 1], [0, 1]] <= 0).any() or (np.abs(np.linalg.det(fields[1]) - 1) > 0.01).any():
+        raise UserError(f"{path}: not a usable calibration (a focal length is not positive, or R is no rotation)")
+    return Rig(*fields, sizes)
 
 
 def mhad_labels(poses: Path, calibration: Path, pairs: Sequence[Sequence[str]], rectified: bool) -> dict:
@@ -132,17 +139,23 @@ def mhad_labels(poses: Path, calibration: Path, pairs: Sequence[Sequence[str]], 
     archive = load_archive(poses)
     if missing := [k for k in ("keypoints", "subject", "action", "frame") if k not in archive]:
         raise UserError(f"{poses}: no {', '.join(missing)} in it")
-    joints = np.asarray(archive["keypoints"], float)
+    joints = _finite(archive["keypoints"], f"{poses}: keypoints")
     if joints.shape[1:] == (35, 3):
         joints = joints[:, STEREO_17_OF_MHAD_35]
     if joints.shape[1:] != (17, 3):
         raise UserError(f"{poses}: keypoints have shape {joints.shape}, expected (frames, 35 or 17, 3)")
     known = formats.MHAD
+    for name in ("subject", "action", "frame", "repetition"):
+        if name in archive and np.shape(archive[name]) != (len(joints),):
+            raise UserError(f"{poses}: {name} has shape {np.shape(archive[name])}, expected ({len(joints)},)")
+    numbers = np.asarray(archive["frame"])
+    if numbers.dtype.kind not in "iu" or not len(numbers) or numbers.min() < 0 or numbers.max() > LAST_FRAME:
+        raise UserError(f"{poses}: frame holds {numbers.dtype}; whole numbers from 0 to {LAST_FRAME} belong there")
     frames = labels.Frames(
         joints,
         _positions(archive["subject"], known.subjects, "subject"),
         _positions(archive["action"], known.actions, "action"),
-        np.asarray(archive["frame"]),
+        numbers,
         _positions(archive["repetition"], formats.MHAD_REPETITIONS, "repetition") if "repetition" in archive else None,
     )
     tables, records = [], []
@@ -152,6 +165,15 @@ def mhad_labels(poses: Path, calibration: Path, pairs: Sequence[Sequence[str]], 
         records.append(labels.camera_records(rig, homographies))
         tables.append(labels.build_table("mhad", rig, original, frames, group, aligned=rectified))
     return formats.label_file("mhad", np.stack(records), np.concatenate(tables), [list(p) for p in pairs])
+
+
+def _finite(values: object, what: str) -> np.ndarray:
+    """An array of finite numbers, float64."""
+    with understanding(what, "array of poses"):
+        array = np.asarray(values, dtype=np.float64)
+    if not len(array) or not np.isfinite(array).all():
+        raise UserError(f"{what}: NaN or infinite values, or no frames at all")
+    return array
 
 
 def _positions(values: np.ndarray, names: Sequence[str], what: str) -> np.ndarray:

@@ -8,7 +8,6 @@ give the detector's statistics are neither trained on nor evaluated.
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from common.datasets import stereo_labels as labels
 from common.datasets.actions import ACTIONS, synthetic_motion
 from common.datasets.stereo import load_split
 from common.datasets.synthetic.body import BODIES, Body, make_body
+from common.files.writing import save_pickle
 from common.geometry.rectification import Rig
 from common.geometry.skeleton import H36M_17, STEREO_17, joint_map
 from common.geometry.stereo import crop_units_to_pixels
@@ -113,8 +113,7 @@ def detect(label_path: Path, subjects: tuple[str, ...] | None, out: Path, rng: n
     truth = np.zeros_like(estimates)
     estimates[data.row.numpy()], truth[data.row.numpy()] = found, pixels
     content = {"keypoints_2d_pred": estimates, "keypoints_2d_gt": truth, "indexes": np.arange(total)}
-    with out.open("wb") as stream:
-        pickle.dump(content, stream)
+    save_pickle(out, content)
 
 
 def make_data(seed: int, folder: Path) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from common.datasets import stereo_formats as formats
 from common.datasets.stereo import StereoData, label_kind, load_labels, load_split
 from common.errors import UserError
-from common.files.reading import load_array
+from common.files.reading import load_array, read_json
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,15 @@ def load_noise(path: str | Path, views: int = 2) -> DetectorNoise:
     if not path.is_file():
         raise UserError(f"{path}: no such file; make it with python -m common.binocular.noise (docs/dual_diffusion.md)")
     array = load_array(path)
-    if getattr(array, "shape", None) != (views, 17, 4):
+    if not isinstance(array, np.ndarray) or array.shape != (views, 17, 4) or array.dtype.kind not in "fiu":
         raise UserError(f"{path}: expected detector statistics of shape ({views}, 17, 4)")
     values = torch.from_numpy(array.astype(np.float64))
     if not bool(values.isfinite().all()) or bool((values[..., 2:] < 0).any()):
         raise UserError(f"{path}: a deviation is negative or not a number")
     source = path.with_suffix(".json")
-    known = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
+    known = read_json(source) if source.is_file() else {}
+    if not isinstance(known, dict) or not isinstance(known.get("subjects", []), list):
+        raise UserError(f"{source}: not what common.binocular.noise writes beside its statistics")
     return DetectorNoise(values[..., :2], values[..., 2:], known)
 
 

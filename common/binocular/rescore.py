@@ -6,7 +6,6 @@ hidden joints, and only the averages over all frames are given.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from common.binocular.evaluate import errors, joint_tables, metric_entries
 from common.datasets.stereo import StereoData
 from common.errors import UserError
-from common.files.reading import load_array
+from common.files.reading import load_array, read_json, understanding
 from common.geometry.skeleton import STEREO_17
 
 TRUTH = "keypoints_3d_gt"
@@ -127,10 +126,8 @@ def stored_metric(folder: str | Path) -> float | None:
     """per_pose_error of the model in the folder's `metric.json`, if it is there."""
     for path in (Path(folder) / "metric.json", Path(folder) / "-001" / "metric.json"):
         if path.is_file():
-            try:
-                return float(json.loads(path.read_text(encoding="utf-8"))["per_pose_error"]["Average"]["Average"])
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f"{path}: no per_pose_error in it") from None
+            with understanding(path, "file of scores"):
+                return float(read_json(path)["per_pose_error"]["Average"]["Average"])
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from common.binocular.evaluate import COLUMNS, ROWS, Scores, gain, published_metrics
 from common.datasets.stereo import StereoData
+from common.files.writing import save_pickle
 from common.geometry.stereo import to_channels
 
 
@@ -42,8 +42,7 @@ def save_arrays(folder: Path, data: StereoData, poses: dict[str, Tensor], states
     }
     content |= {f"keypoints_2d_iters_{k}": to_channels(s.flatten(0, 1)) for k, s in enumerate(states)}
     plain = {name: value.float().numpy() for name, value in content.items()} | {"indexes": data.row.numpy()}
-    with (folder / "results.pkl").open("wb") as stream:
-        pickle.dump(plain, stream)
+    save_pickle(folder / "results.pkl", plain)
 
 
 def save_reports(folder: Path, scores: Scores, about: dict) -> dict:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from common.datasets import custom, h36m, humaneva, threedhp
-from common.datasets.checks import select_actions
+from common.datasets.checks import select_actions, tell_missed
 from common.datasets.clips import Clip
 from common.errors import UserError
 from common.geometry.skeleton import Skeleton
@@ -88,6 +88,7 @@ def load_clips(options: Namespace, role: str, notice: Callable[[str], None]) -> 
     """The training or test clips that the flags ask for: subjects, actions, every n-th frame, a share of the clips."""
     clips = dataset(options).load(options, role)
     clips = select_actions(clips, options.actions, notice, options.protocol == "published")
+    tell_missed(clips, notice)
     if options.downsample < 1:
         raise UserError(f"--downsample {options.downsample}: expected 1 or more")
     if options.downsample > 1:

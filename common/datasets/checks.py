@@ -22,16 +22,54 @@ def require_file(path: Path, where: str) -> Path:
 def check_pose_array(name: str, array: np.ndarray, joints: int, dims: int) -> np.ndarray:
     """A finite float32 array (T, joints, dims); extra trailing channels (detector scores) are cut."""
     array = np.asarray(array)
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{name}: no numbers but {array.dtype}")
     if array.ndim != 3 or array.shape[1] != joints or array.shape[2] < dims or len(array) == 0:
         raise UserError(f"{name}: expected (frames, {joints} joints, {dims}), found {array.shape}")
-    array = array[..., :dims].astype(np.float32)
-    if not np.isfinite(array).all():
-        raise UserError(f"{name}: NaN or infinite values in {int((~np.isfinite(array)).any((1, 2)).sum())} frames")
+    with np.errstate(over="ignore"):
+        array = array[..., :dims].astype(np.float32)
+    bad = ~np.isfinite(array).all((1, 2))
+    if bad.any():
+        raise UserError(
+            f"{name}: NaN or infinite in {int(bad.sum())} of {len(bad)} frames ({frame_list(bad)}, counted from 0); "
+            "fill them from their neighbours or leave them out, in 2D and 3D alike (-d custom takes NaN where nothing "
+            "is known: docs/custom_data.md)"
+        )
     return array
+
+
+def frame_list(chosen: np.ndarray, most: int = 6) -> str:
+    """The frames where `chosen` (T,) is true, runs in short: '3-7, 12 and 4 more'."""
+    frames = np.flatnonzero(chosen)
+    runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+    shown = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs[:most])
+    rest = sum(len(run) for run in runs[most:])
+    return shown + (f" and {rest} more" if rest else "")
+
+
+def tell_missed(clips: list[Clip], notice) -> None:
+    """Say how many keypoints lie in the image's corner: many detectors write (0, 0) for a joint that they missed."""
+    told, total = [], 0
+    for clip in clips:
+        corner = np.array([-1, -clip.camera.height / clip.camera.width], np.float32)
+        missed = (np.abs(clip.keypoints_2d - corner) < 1e-6).all(-1)  # (T, J)
+        if missed.any():
+            total += int(missed.sum())
+            told.append(f"{clip.subject} {clip.action} camera {clip.camera.name} ({int(missed.any(1).sum())} frames)")
+    if told:
+        more = f" and {len(told) - 3} more" if len(told) > 3 else ""
+        notice(
+            f"Warning: {total} keypoints lie at (0, 0), perhaps missed detections; they are taken as they are: "
+            f"{', '.join(told[:3])}{more}. Fill them, or use -d custom with NaN there."
+        )
 
 
 def check_metres(name: str, positions: np.ndarray) -> None:
     """Refuse millimetres: no two joints of a person are five metres apart."""
+    if float(np.abs(positions).max()) > 10_000:
+        raise UserError(
+            f"{name}: a joint is {float(np.abs(positions).max()):.3g} m from the origin; metres belong here"
+        )
     size = float(np.ptp(positions, axis=1).max())
     if size > 5:
         raise UserError(f"{name}: a pose spans {size:.0f}; these look like millimetres, metres belong here")
@@ -41,6 +79,8 @@ def check_metres(name: str, positions: np.ndarray) -> None:
 
 def check_pixels(name: str, keypoints: np.ndarray) -> None:
     """Refuse 2D that is normalised already: pixels belong in the files."""
+    if float(np.abs(keypoints).max()) > 1e6:
+        raise UserError(f"{name}: a keypoint is {float(np.abs(keypoints).max()):.3g} pixels from the image's corner")
     if float(np.abs(keypoints).max()) < 4:
         raise UserError(f"{name}: keypoints within 4 units of the origin; pixels belong in this file")
 

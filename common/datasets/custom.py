@@ -28,13 +28,14 @@ from scipy.spatial.transform import Rotation
 from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
 from common.datasets.clips import Clip
 from common.errors import UserError
-from common.files.reading import load_archive
+from common.files.reading import load_archive, understanding
 from common.files.writing import save_npz
 from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
 from common.geometry.skeleton import COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton, joint_map
 
 MEMBERS = ("positions_3d", "cameras", "fps", "joints", "parents", "left", "right")
 WHERE = "docs/custom_data.md says what belongs into it"
+LARGEST_IMAGE = 1 << 16  # pixels a side
 _LAYOUTS = {"coco": COCO_17, "h36m": H36M_17, "halpe": HALPE_26} | SKELETONS
 
 
@@ -48,29 +49,39 @@ def load_custom(root: Path, name: str, subjects: str | list[str] = "*") -> tuple
     path_3d = require_file(find_3d(root, name), _sources(root))
     path_2d = require_file(root / f"data_2d_custom_{name}.npz", WHERE)
     data, detections = load_archive(path_3d), load_archive(path_2d)
+    with understanding(f"{path_3d}, {path_2d.name}", "pair of custom files"):
+        return _read(data, detections, subjects, path_3d.name, path_2d.name)
+
+
+def _read(
+    data: dict, detections: dict, subjects: str | list[str], name_3d: str, name_2d: str
+) -> tuple[list[Clip], Skeleton]:
+    """Clips and skeleton of the two files' contents."""
     missing = [member for member in MEMBERS if member not in data]
     if missing:
-        raise UserError(f"{path_3d.name}: lacks {', '.join(missing)}; {WHERE}")
+        raise UserError(f"{name_3d}: lacks {', '.join(missing)}; {WHERE}")
     if not isinstance(detections.get("positions_2d"), dict):
-        raise UserError(f"{path_2d.name}: has no dictionary 'positions_2d'; {WHERE}")
-    skeleton = read_skeleton(data, path_3d.name)
+        raise UserError(f"{name_2d}: has no dictionary 'positions_2d'; {WHERE}")
+    skeleton = read_skeleton(data, name_3d)
     layout = _layout_2d(detections.get("metadata") or {}, skeleton)
-    positions, fps = data["positions_3d"], _fps(data["fps"], path_3d.name)
+    positions, fps = data["positions_3d"], _fps(data["fps"], name_3d)
     if not isinstance(positions, dict) or not all(isinstance(actions, dict) for actions in positions.values()):
-        raise UserError(f"{path_3d.name}: positions_3d is no dictionary of subjects and actions; {WHERE}")
+        raise UserError(f"{name_3d}: positions_3d is no dictionary of subjects and actions; {WHERE}")
     wanted = list(positions) if subjects in ("*", "") else subjects
     clips: list[Clip] = []
-    for subject in select_subjects(positions, wanted, path_3d.name):
+    for subject in select_subjects(positions, wanted, name_3d):
         for action, world in positions[subject].items():
-            cameras = read_cameras(data["cameras"], subject, action, path_3d.name)
+            cameras = read_cameras(data["cameras"], subject, action, name_3d)
             views = detections["positions_2d"].get(subject, {}).get(action)
-            where = f"{path_2d.name} {subject} {action}"
+            where = f"{name_2d} {subject} {action}"
             if views is None:
-                raise UserError(f"{where}: not in this file, but in {path_3d.name}")
+                raise UserError(f"{where}: not in this file, but in {name_3d}")
             if len(views) != len(cameras):
-                raise UserError(f"{where}: {len(views)} cameras, {path_3d.name} has {len(cameras)}")
+                raise UserError(f"{where}: {len(views)} cameras, {name_3d} has {len(cameras)}")
             for camera, pixels in zip(cameras, views, strict=True):
                 clips.append(_clip(subject, action, camera, fps, pixels, world, layout, skeleton, where))
+    if not clips:
+        raise UserError(f"{name_3d}: no action of {wanted if isinstance(wanted, str) else ', '.join(wanted)}")
     return clips, skeleton
 
 
@@ -107,7 +118,8 @@ def _clip(subject, action, camera, fps, pixels, world, layout, skeleton, where) 
 def _finite(name: str, array, joints: int, dims: int) -> tuple[np.ndarray, np.ndarray]:
     """The checked array with NaN frames at zero, and which frames are whole (T,)."""
     try:
-        array = np.array(array, np.float32)
+        with np.errstate(over="ignore"):
+            array = np.array(array, np.float32)
     except (ValueError, TypeError):
         raise UserError(f"{name}: not an array of numbers") from None
     good = np.isfinite(array).reshape(len(array), -1).all(1) if array.ndim == 3 and len(array) else np.zeros(0, bool)
@@ -191,6 +203,8 @@ def _camera(row, number: int, where: str) -> Camera:
     if not isinstance(row, dict) or "res_w" not in row or "res_h" not in row:
         raise UserError(f"{where}: a dictionary with res_w, res_h, focal_length, center, ... belongs there; {WHERE}")
     width, height = int(row["res_w"]), int(row["res_h"])
+    if not (0 < width <= LARGEST_IMAGE and 0 < height <= LARGEST_IMAGE):
+        raise UserError(f"{where}: an image of {width} x {height} pixels")
     orientation = np.array(vector("orientation", 4, (1, 0, 0, 0)))
     if abs(np.linalg.norm(orientation) - 1) > 0.01:
         raise UserError(f"{where}: orientation is no unit quaternion")

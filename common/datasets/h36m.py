@@ -11,7 +11,7 @@ from common.datasets.checks import check_metres, check_pixels, check_pose_array,
 from common.datasets.clips import Clip
 from common.datasets.h36m_cameras import h36m_cameras
 from common.errors import UserError
-from common.files.reading import load_archive
+from common.files.reading import load_archive, understanding
 from common.files.writing import save_npz
 from common.geometry.camera import pixels_to_screen
 from common.geometry.skeleton import COCO_17, H36M_17, H36M_17_OF_32, Skeleton, joint_map
@@ -35,17 +35,18 @@ def load_h36m(root: Path, keypoints: str, subjects: str | list[str]) -> list[Cli
     positions, detections = positions["positions_3d"], detections["positions_2d"]
     layout = COCO_17 if keypoints.endswith("coco") else H36M_17
     clips: list[Clip] = []
-    for subject in select_subjects(positions, subjects, path_3d.name):
-        if subject not in detections:
-            raise UserError(f"{path_2d.name}: no subject {subject}; it has {', '.join(detections)}")
-        for action, world in positions[subject].items():
-            clips += _views(subject, action, world, detections[subject], layout, path_2d.name)
+    with understanding(f"{path_3d}, {path_2d.name}", "pair of Human3.6M files"):
+        for subject in select_subjects(positions, subjects, path_3d.name):
+            if subject not in detections:
+                raise UserError(f"{path_2d.name}: no subject {subject}; it has {', '.join(detections)}")
+            for action, world in positions[subject].items():
+                clips += _views(subject, action, world, detections[subject], layout, path_2d.name)
     return clips
 
 
 def _views(subject: str, action: str, world, detections: dict, layout: Skeleton, source: str) -> list[Clip]:
     name = f"data_3d_h36m.npz {subject} {action}"
-    world = check_pose_array(name, world, 17 if np.shape(world)[1] == 17 else 32, 3)
+    world = check_pose_array(name, world, 17 if np.shape(world)[1:2] == (17,) else 32, 3)
     world = world if world.shape[1] == 17 else world[:, H36M_17_OF_32]
     check_metres(name, world)
     if action not in detections:

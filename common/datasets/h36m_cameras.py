@@ -5,11 +5,11 @@ The figures are the ones used across the field (VideoPose3D): pixels, millimetre
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
 from common.errors import UserError
+from common.files.reading import read_json
 from common.geometry.camera import Camera, screen_intrinsics
 
 H36M_SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
@@ -18,7 +18,7 @@ H36M_SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 @cache
 def _calibration() -> dict:
     path = Path(__file__).with_suffix(".json")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def h36m_cameras(subject: str) -> list[Camera]:

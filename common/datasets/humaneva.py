@@ -16,7 +16,7 @@ from common.datasets.checks import check_metres, check_pixels, check_pose_array,
 from common.datasets.clips import Clip
 from common.datasets.humaneva_cameras import humaneva_cameras
 from common.errors import UserError
-from common.files.reading import load_archive
+from common.files.reading import load_archive, understanding
 from common.geometry.camera import pixels_to_screen
 from common.geometry.skeleton import COCO_17, H36M_17, HUMANEVA_15, Skeleton, joint_map
 
@@ -40,11 +40,12 @@ def load_humaneva(root: Path, keypoints: str, subjects: str | list[str]) -> list
     detections = _member(path_2d, "positions_2d")
     layout = COCO_17 if keypoints.endswith("coco") else HUMANEVA_15
     clips: list[Clip] = []
-    for subject in select_subjects(positions, subjects, path_3d.name):
-        if subject not in detections:
-            raise UserError(f"{path_2d.name}: no subject {subject}; it has {', '.join(detections)}")
-        for action, world in positions[subject].items():
-            clips += _views(subject, action, world, detections[subject], layout, path_2d.name)
+    with understanding(f"{path_3d}, {path_2d.name}", "pair of HumanEva files"):
+        for subject in select_subjects(positions, subjects, path_3d.name):
+            if subject not in detections:
+                raise UserError(f"{path_2d.name}: no subject {subject}; it has {', '.join(detections)}")
+            for action, world in positions[subject].items():
+                clips += _views(subject, action, world, detections[subject], layout, path_2d.name)
     return clips
 
 

@@ -6,11 +6,11 @@ use, so nothing can be reprojected.
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
 from common.errors import UserError
+from common.files.reading import read_json
 from common.geometry.camera import Camera
 
 HUMANEVA_PEOPLE = ("S1", "S2", "S3")
@@ -19,7 +19,7 @@ HUMANEVA_PEOPLE = ("S1", "S2", "S3")
 @cache
 def _calibration() -> dict:
     path = Path(__file__).with_suffix(".json")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def humaneva_cameras(subject: str) -> list[Camera]:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from common.datasets import stereo_formats as formats
+from common.datasets.checks import frame_list
 from common.diffusion.two_view import Views
 from common.errors import UserError
-from common.files.reading import load_array, load_pickle
+from common.files.reading import load_array, load_pickle, reading, require, understanding
 from common.geometry import stereo as geometry
 from common.geometry.skeleton import STEREO_17
 
@@ -83,10 +84,37 @@ def load_labels(path: str | Path) -> dict:
     for key in ("subject_names", "action_names", "cameras", "table"):
         if key not in labels:
             raise UserError(f"{path}: no {key!r} in this label file")
-    wanted = {"subject_idx", "action_idx", "keypoints", "bbox_by_camera_tlbr"}
-    if missing := wanted - set(labels["table"].dtype.names or ()):
-        raise UserError(f"{path}: the table has no field {', '.join(sorted(missing))}")
+    with understanding(path, "label file"):
+        _check_labels(labels, path)
     return labels
+
+
+def _check_labels(labels: dict, path: str | Path) -> None:
+    """The table's fields and the cameras, with what their indices point to."""
+    table, cameras = labels["table"], labels["cameras"]
+    wanted = {"subject_idx", "action_idx", "keypoints", "bbox_by_camera_tlbr"}
+    if missing := wanted - set(table.dtype.names or ()):
+        raise UserError(f"{path}: the table has no field {', '.join(sorted(missing))}")
+    if missing := {"R", "t", "K"} - set(cameras.dtype.names or ()):
+        raise UserError(f"{path}: the cameras have no field {', '.join(sorted(missing))}")
+    boxes, joints = table["bbox_by_camera_tlbr"], table["keypoints"]
+    if table.ndim != 1 or boxes.ndim != 3 or boxes.shape[2] != 4 or joints.ndim != 3 or joints.shape[2] != 3:
+        raise UserError(f"{path}: a table {table.shape} of boxes {boxes.shape} and keypoints {joints.shape}")
+    if cameras.ndim != 2 or cameras["R"].shape[2:] != (3, 3) or cameras["K"].shape[2:] != (3, 3):
+        raise UserError(f"{path}: cameras of shape {cameras.shape}, expected (people or rigs, views)")
+    rig = "group_idx" if label_kind(labels) == "mhad" else "subject_idx"
+    counts = [("subject_idx", len(labels["subject_names"])), ("action_idx", len(labels["action_names"]))]
+    if rig not in table.dtype.names:
+        raise UserError(f"{path}: no 'group_idx' in the table; data/prepare_stereo.py writes complete label files")
+    for field, count in (*counts, (rig, len(cameras))):
+        if not len(table) or table[field].min() < 0 or table[field].max() >= count:
+            raise UserError(f"{path}: {field} of a frame is none of 0 to {count - 1}")
+    used = cameras[np.unique(table[rig])]
+    if not all(np.isfinite(used[field]).all() for field in ("R", "t", "K")):
+        raise UserError(f"{path}: a camera is NaN or infinite")
+    bad = ~np.isfinite(joints).all((1, 2))
+    if bad.any():
+        raise UserError(f"{path}: keypoints are NaN or infinite in {int(bad.sum())} rows ({frame_list(bad)})")
 
 
 def label_kind(labels: dict) -> str:
@@ -110,6 +138,22 @@ def load_split(
     without all views are dropped and counted. Raises UserError for what does not fit.
     """
     labels = load_labels(labels_path)
+    with understanding(labels_path, "label file"):
+        data, total, in_groups = _split(labels, labels_path, subjects, image_size, views, cameras, groups, legacy_skew)
+    return data if detections_path is None else with_detections(data, detections_path, total, in_groups)
+
+
+def _split(
+    labels: dict,
+    labels_path: str | Path,
+    subjects: Sequence[str] | None,
+    image_size: tuple[int, int],
+    views: int,
+    cameras: Sequence[int] | None,
+    groups: Sequence[int] | None,
+    legacy_skew: bool,
+) -> tuple[StereoData, int, np.ndarray]:
+    """The frames without detections, how many rows these people have, and which of them are of the rigs."""
     table, kind = labels["table"], label_kind(labels)
     names = tuple(str(s) for s in labels["subject_names"])
     if unknown := [s for s in subjects or () if s not in names]:
@@ -151,14 +195,12 @@ def load_split(
     )
     if data.keypoints_3d.shape[1] != len(STEREO_17):
         raise UserError(f"{labels_path}: {data.keypoints_3d.shape[1]} joints, expected {len(STEREO_17)}")
-    return data if detections_path is None else with_detections(data, detections_path, total, in_groups)
+    return data, total, in_groups
 
 
 def _group(table: np.ndarray, kind: str, path) -> np.ndarray:
     if kind == "h36m":
         return np.zeros(len(table), dtype=np.int64)
-    if "group_idx" not in table.dtype.names:
-        raise UserError(f"{path}: no 'group_idx' in the table; data/prepare_stereo.py writes complete label files")
     return table["group_idx"].astype(np.int64)
 
 
@@ -171,22 +213,40 @@ def _occlusion(table: np.ndarray, rows: np.ndarray) -> Tensor | None:
 
 def load_detections(path: str | Path) -> dict[str, np.ndarray]:
     """Read a file of 2D estimates (pickle, or `.npy` of a dict), its rows in the order of `indexes`."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file of 2D estimates")
-    with path.open("rb") as stream:
+    path = require(path)
+    with reading(path, "file of 2D estimates", "npy", ""), path.open("rb") as stream:
         numpy_file = stream.read(6) == b"\x93NUMPY"
         stream.seek(0)
         content = load_array(path) if numpy_file else load_pickle(stream, path)
     if not isinstance(content, dict) or not {"keypoints_2d_pred", "indexes"} <= set(content):
         raise UserError(f"{path}: expected a dict with 'keypoints_2d_pred' and 'indexes'")
+    with understanding(path, "file of 2D estimates"):
+        return _detections(content, path)
+
+
+def _detections(content: dict, path: Path) -> dict[str, np.ndarray]:
     order = np.argsort(np.asarray(content["indexes"]).ravel(), kind="stable")
     points = np.asarray(content["keypoints_2d_pred"])
     if points.ndim != 4 or points.shape[2:] != (len(STEREO_17), 2) or len(points) != len(order):
         raise UserError(f"{path}: keypoints_2d_pred has shape {points.shape}, expected (frames, views, 17, 2)")
-    found = {"keypoints_2d_pred": points[order], "indexes": np.asarray(content["indexes"]).ravel()[order]}
+    indexes = np.asarray(content["indexes"]).ravel()[order]
+    if points.dtype.kind not in "fiu" or indexes.dtype.kind not in "fiu" or not np.isfinite(indexes).all():
+        raise UserError(
+            f"{path}: keypoints_2d_pred holds {points.dtype}, indexes {indexes.dtype}; numbers belong there"
+        )
+    points = points[order]
+    bad = ~np.isfinite(points).all((1, 2, 3))
+    if bad.any():
+        frames = ", ".join(map(str, indexes[bad][:6])) + (", ..." if bad.sum() > 6 else "")
+        raise UserError(
+            f"{path}: keypoints_2d_pred is NaN or infinite in {int(bad.sum())} frames (indexes {frames}); "
+            "fill them from their neighbours"
+        )
+    found = {"keypoints_2d_pred": points, "indexes": indexes}
     if "confidence" in content:
         found["confidence"] = np.asarray(content["confidence"])[order]
+        if found["confidence"].shape != points.shape[:3] or found["confidence"].dtype.kind not in "fiu":
+            raise UserError(f"{path}: confidence has shape {found['confidence'].shape}, expected {points.shape[:3]}")
     return found
 
 

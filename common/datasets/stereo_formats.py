@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files.writing import save_npy
+
 _H36M_SCENARIOS = (
     "Directions Discussion Eating Greeting Phoning Posing Purchases Sitting SittingDown Smoking TakingPhoto Waiting "
     "Walking WalkingDog WalkingTogether"
@@ -83,7 +85,4 @@ def label_file(data_set: str, cameras: np.ndarray, table: np.ndarray, camera_nam
 
 
 def save_labels(path: str | Path, labels: dict) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
-        np.save(stream, np.array(labels, dtype=object), allow_pickle=True)
+    save_npy(path, np.array(labels, dtype=object))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.datasets.checks import check_pixels, require_file, select_subjects
+from common.datasets.checks import check_pixels, frame_list, require_file, select_subjects
 from common.datasets.clips import Clip
 from common.datasets.threedhp_cameras import threedhp_camera
 from common.datasets.threedhp_layout import (
@@ -24,7 +24,7 @@ from common.datasets.threedhp_layout import (
     archive_name,
 )
 from common.errors import UserError
-from common.files.reading import load_archive
+from common.files.reading import load_archive, understanding
 from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
 
 WHERE = "data/convert_3dhp.py makes it from the official download; `python main_3dhp.py --demo` needs no data"
@@ -53,6 +53,12 @@ def load_threedhp(
     """
     path, labels = find_archive(root, split, labels)
     archive = load_archive(path)
+    with understanding(path, "file of MPI-INF-3DHP"):
+        return _read(archive, path, split, labels, sequences, published), labels
+
+
+def _read(archive: dict, path: Path, split: str, labels: str, sequences: str, published: bool) -> list[Clip]:
+    """The clips of an archive in the 3DHP layout."""
     data = archive.get("data")
     if not isinstance(data, dict) or not data:
         raise UserError(f"{path}: no dictionary `data`; not in the 3DHP layout")
@@ -63,9 +69,9 @@ def load_threedhp(
     wanted = subjects if sequences in ("*", "") else select_subjects(subjects, sequences, path.name)
     names = [name for name in data if name.split(" ")[0] in wanted]
     if split == "test":
-        return [_test_clip(path.name, name, data[name], published) for name in names], labels
+        return [_test_clip(path.name, name, data[name], published) for name in names]
     cameras = archive.get("cameras", {})
-    return [clip for name in names for clip in _train_clips(path.name, name, data[name], cameras.get(name, {}))], labels
+    return [clip for name in names for clip in _train_clips(path.name, name, data[name], cameras.get(name, {}))]
 
 
 def _train_clips(source: str, name: str, entry: object, intrinsics: dict) -> list[Clip]:
@@ -109,7 +115,10 @@ def _test_clip(source: str, name: str, arrays: object, published: bool) -> Clip:
 def _clip(source: str, told: tuple[str, str, Camera, float], arrays: object, valid: np.ndarray | None) -> Clip:
     if not isinstance(arrays, dict) or not {"data_2d", "data_3d"} <= set(arrays):
         raise UserError(f"{source}: no members `data_2d` and `data_3d`")
-    pixels, poses = (np.asarray(arrays[key], np.float32) for key in ("data_2d", "data_3d"))  # (T, 17, 2), (T, 17, 3)
+    with np.errstate(over="ignore"):
+        pixels, poses = (
+            np.asarray(arrays[key], np.float32) for key in ("data_2d", "data_3d")
+        )  # (T, 17, 2), (T, 17, 3)
     frames, joints = len(pixels), len(SKELETON)
     if pixels.shape != (frames, joints, 2) or poses.shape != (frames, joints, 3) or frames == 0:
         raise UserError(f"{source}: {pixels.shape} and {poses.shape}, expected (T, {joints}, 2) and (T, {joints}, 3)")
@@ -120,7 +129,11 @@ def _clip(source: str, told: tuple[str, str, Camera, float], arrays: object, val
         raise UserError(f"{source}: not one valid frame")
     for array in (pixels, poses):
         if not np.isfinite(array[valid]).all():
-            raise UserError(f"{source}: NaN or infinite values on a valid frame")
+            bad = valid & ~np.isfinite(array).all((1, 2))
+            raise UserError(
+                f"{source}: NaN or infinite on {int(bad.sum())} valid frames ({frame_list(bad)}, counted from 0); fill "
+                "them, or leave them out"
+            )
     check_pixels(source, pixels[valid])
     _check_millimetres(source, poses[valid])
     subject, action, camera, fps = told

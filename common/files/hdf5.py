@@ -14,6 +14,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.files.limits import Budget, reading
+from common.files.writing import whole_file
 
 
 class Tree:
@@ -79,9 +80,30 @@ def open_hdf5(path: str | Path) -> Iterator[Tree]:
     """Open an HDF5 or MAT v7.3 file for reading. Raises UserError for a missing or damaged one."""
     import h5py
 
-    with reading(path, "HDF5 file (MAT v7.3)", "hdf5", "mat", "") as path:
+    with reading(path, "MAT v7.3 (HDF5) file", "hdf5", "mat", "") as path:
         if path.open("rb").read(10) == b"MATLAB 5.0":
             raise UserError(f"{path}: not a readable MAT v7.3 file but a MAT v5 one")
         file = h5py.File(path, "r")
     with file:
         yield Tree(path, file, Budget(path, path.stat().st_size))
+
+
+def write_mat73(path: Path | str, arrays: dict[str, np.ndarray], cells: dict[str, tuple[np.ndarray, int]]) -> None:
+    """Write a MAT v7.3 file, whole or not at all: double arrays in HDF5's order of dimensions (MATLAB's reversed), and
+    cells of so many times one array."""
+    import h5py
+
+    with whole_file(path) as temporary:
+        with h5py.File(temporary, "w", userblock_size=512) as file:
+            for key, array in arrays.items():
+                file.create_dataset(key, data=array).attrs["MATLAB_class"] = np.bytes_("double")
+            for key, (content, count) in cells.items():
+                inner = file.create_dataset(f"#refs#/{key}", data=content)
+                inner.attrs["MATLAB_class"] = np.bytes_("double")
+                cell = file.create_dataset(key, (count, 1), h5py.ref_dtype)
+                cell[...] = inner.ref
+                cell.attrs["MATLAB_class"] = np.bytes_("cell")
+        with temporary.open("r+b") as stream:  # HDF5 begins behind MATLAB's header of 512 bytes
+            stream.write(b"MATLAB 7.3 MAT-file, Platform: any, Created by: h5py HDF5 schema 1.00 .".ljust(116))
+            stream.seek(124)
+            stream.write(b"\x00\x02IM")

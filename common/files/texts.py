@@ -23,7 +23,7 @@ def read_text(path: str | Path, limit: int = LARGEST_TEXT, kind: str = "text fil
     limit: bytes; errors: 'strict', or 'replace' for formats whose words are ASCII. Raises UserError for a missing or
     binary file and for one that is too long.
     """
-    with reading(path, kind, "zeros" if errors == "replace" else "") as path:
+    with reading(path, f"{kind}", "zeros" if errors == "replace" else "") as path:
         if (size := path.stat().st_size) > limit:
             raise UserError(f"{path}: {size / 2**20:.0f} MB, too long for a {kind}")
         data = path.read_bytes()

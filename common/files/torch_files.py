@@ -8,7 +8,6 @@ is one pickle and the raw bytes of its storages, in members of a zip or one afte
 from __future__ import annotations
 
 import io
-import json
 import math
 import struct
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from common.errors import UserError
 from common.files.archives import Zip
 from common.files.limits import Budget, reading
 from common.files.pickles import NUMPY, RANDOM, Call, Damaged, Pending, field_shape, unpickle
+from common.files.texts import parse_json
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {
@@ -231,7 +231,10 @@ def load_clip_weights(path: str | Path) -> dict[str, Tensor]:
     with reading(path, "file of CLIP weights", *_OWN_FORM) as path, path.open("rb") as stream:
         zipped = stream.read(4) == b"PK\x03\x04"
     if zipped:
-        with reading(path, "file of CLIP weights", "zip"), Zip(path, Budget(path, path.stat().st_size)) as archive:
+        with (
+            reading(path, "file of CLIP weights", "zip"),
+            Zip(path, Budget(path, path.stat().st_size)) as archive,
+        ):
             program = is_torchscript(archive)
         if program:
             return load_torchscript(path)
@@ -242,16 +245,16 @@ def load_clip_weights(path: str | Path) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def load_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a `.safetensors` file, copied, and its metadata."""
+def load_safetensors(path: str | Path, kind: str = ".safetensors file") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a `.safetensors` file, copied, and its metadata; `kind` stands in messages."""
     from safetensors import safe_open
 
-    with reading(path, ".safetensors file", "") as path:
+    with reading(path, kind, "") as path:
         size = path.stat().st_size
         with path.open("rb") as stream:
             (header,) = struct.unpack("<Q", stream.read(8).ljust(8, b"\xff"))
             if header > size - 8 or header > 1 << 26:
-                raise UserError(f"{path}: not a .safetensors file, or cut off")
+                raise UserError(f"{path}: not a readable {kind} (its header is longer than it, or it is cut off)")
         with safe_open(str(path), framework="pt") as file:
             # cloned: get_tensor maps the file, which may be written anew
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
@@ -260,8 +263,7 @@ def load_safetensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str
 
 def safetensors_card(path: Path | str, metadata: dict[str, str], key: str) -> dict:
     """The JSON object that a `.safetensors` file keeps in its metadata under `key`."""
-    with reading(path, f".safetensors file with a '{key}' in its metadata", ""):
-        card = json.loads(metadata[key])
-        if not isinstance(card, dict):
-            raise ValueError(f"'{key}' is no JSON object")
-        return card
+    card = parse_json(metadata[key], path, f"'{key}' in its metadata")
+    if not isinstance(card, dict):
+        raise UserError(f"{path}: the '{key}' in its metadata is no JSON object")
+    return card

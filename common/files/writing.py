@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from common.errors import UserError
 
@@ -39,4 +41,34 @@ def save_npz(path: Path | str, **members) -> Path:
     """A compressed NumPy archive, whole or not at all; returns its path."""
     with whole_file(path) as temporary, temporary.open("wb") as stream:  # savez adds an ending to names, not to streams
         np.savez_compressed(stream, **members)
+    return Path(path)
+
+
+def save_npy(path: Path | str, array: np.ndarray) -> Path:
+    """An array as `.npy`, whole or not at all; one of objects (a label file's dict) is pickled, as published."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=array.dtype.hasobject)
+    return Path(path)
+
+
+def save_pickle(path: Path | str, value: object) -> Path:
+    """A pickle of plain data, whole or not at all."""
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        pickle.dump(value, stream)
+    return Path(path)
+
+
+def save_yaml(path: Path | str, value: object) -> Path:
+    """A YAML file, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(yaml.safe_dump(value), encoding="utf-8")
+    return Path(path)
+
+
+def save_mat(path: Path | str, arrays: dict[str, np.ndarray]) -> Path:
+    """A MAT v5 file, whole or not at all."""
+    import scipy.io
+
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        scipy.io.savemat(stream, arrays)
     return Path(path)

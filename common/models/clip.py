@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
-from common.files.reading import load_torch, load_torchscript
+from common.files.reading import load_clip_weights
 
 WIDTH, CONTEXT = 512, 77
 _HUB = ("timm/vit_base_patch32_clip_224.openai", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"))
@@ -92,26 +91,6 @@ def random_tower(width: int = WIDTH, layers: int = 1, seed: int = 0) -> TextTowe
     return tower
 
 
-def read_clip(path: Path) -> dict[str, Tensor]:
-    """CLIP's state dict from OpenAI's TorchScript archive, a torch.save file or .safetensors; no code of it is run."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such CLIP weights")
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise UserError(f"{path}: not a readable .safetensors file ({error})") from None
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                return load_torchscript(path)
-    state = load_torch(path)
-    return state.get("state_dict", state)
-
-
 def _cached() -> Path | None:
     """CLIP's weights where OpenAI's package or OpenCLIP left them."""
     openai = Path.home() / ".cache" / "clip" / "ViT-B-32.pt"
@@ -140,8 +119,10 @@ def _download() -> Path:
 def load_tower(clip_weights: Path | None = None) -> TextTower:
     """The text tower from --clip-weights, else ~/.cache/clip/ViT-B-32.pt, else OpenCLIP's cache, else its download."""
     path = Path(clip_weights) if clip_weights is not None else (_cached() or _download())
+    if not path.is_file():
+        raise UserError(f"{path}: no such CLIP weights")
     try:
-        return TextTower.from_state(read_clip(path))
+        return TextTower.from_state(load_clip_weights(path))
     except UserError as error:
         message = str(error)
         raise UserError(message if message.startswith(str(path)) else f"{path}: {message}") from None

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
+from common.files.reading import load_safetensors, safetensors_card, understanding
 from common.files.writing import whole_file
 from common.models.clip import TextTower, load_tower, random_tower
 from common.models.prompt_layouts import (
@@ -53,24 +54,36 @@ def read_prompts(path: Path, layout: Layout) -> tuple[list[str], Tensor, Tensor]
     Raises UserError for a file of another layout and, unless the environment variable ALLOW_RANDOM_PROMPTS is set,
     for one from a random tower.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise UserError(f"{path}: no such prompt file; `python -m common.models.prompts --out {path}` makes it")
-    try:
-        with safe_open(path, "pt") as file:
-            card = json.loads((file.metadata() or {}).get("prompts", "null"))
-            # cloned: get_tensor maps the file, which may be written anew
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
-        raise UserError(f"{path}: not a readable prompt file ({error})") from None
-    if not isinstance(card, dict) or set(tensors) != {"features", "positions"}:
+    tensors, metadata = load_safetensors(path, "prompt file")
+    if "prompts" not in metadata or set(tensors) != {"features", "positions"}:
         raise UserError(f"{path}: not a prompt file; `python -m common.models.prompts` makes one")
+    card = safetensors_card(path, metadata, "prompts")
+    with understanding(path, "prompt file"):
+        _check_prompts(card, **tensors)
     if card["layout"] != layout.name or card["ctx_seed"] != CTX_SEED:
         raise UserError(f"{path}: prompts of layout {card['layout']}, this model reads {layout.name}")
     if card["random"] and not os.environ.get(ALLOW_RANDOM):
         raise UserError(f"{path}: made from a random tower for tests; make it again without --random")
     return card["actions"], tensors["features"], tensors["positions"]
+
+
+def _check_prompts(card: dict, features: Tensor, positions: Tensor) -> None:
+    """Raise ValueError where the parts of a prompt file do not belong together."""
+    rows = 1 + len(card["actions"])
+    if not all(isinstance(action, str) for action in card["actions"]) or not isinstance(card["random"], bool):
+        raise ValueError("its card is damaged")
+    if features.dim() != 3 or len(features) != rows or not features.is_floating_point():
+        raise ValueError(f"features {tuple(features.shape)} for {rows} prompts")
+    if not bool(features.isfinite().all()):
+        raise ValueError("features are NaN or infinite")
+    if (
+        positions.shape != (rows,)
+        or positions.is_floating_point()
+        or not bool(((positions >= 0) & (positions < features.shape[1])).all())
+    ):
+        raise ValueError("positions outside the prompts")
 
 
 def cached_file(layout: Layout) -> Path:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from common.diffusion.lifter import Diffusion, DiffusionLifter
 from common.errors import UserError
+from common.files.reading import load_safetensors, safetensors_card
 from common.files.writing import whole_file
 
 TOLERANCE = 1e-4  # of onnxruntime's answer against PyTorch's, metres
@@ -170,17 +171,10 @@ def write_safetensors(path: Path | str, weights: dict[str, Tensor], card: dict) 
 
 def read_safetensors(path: Path | str) -> dict:
     """Read what `write_safetensors` wrote as a checkpoint's content: {'card', 'weights'}."""
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            card = json.loads((file.metadata() or {})["card"])
-            return {"card": card, "weights": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{path}: not a checkpoint in safetensors form ({error})") from None
+    weights, metadata = load_safetensors(path, "checkpoint in safetensors form")
+    if "card" not in metadata:
+        raise UserError(f"{path}: not a checkpoint in safetensors form; `python -m common.export` writes such")
+    return {"card": safetensors_card(path, metadata, "card"), "weights": weights}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from common.binocular import checkpoint
 from common.binocular import rescore as rescoring
 from common.binocular.demo import run_demo
@@ -18,6 +16,7 @@ from common.binocular.setup import load_side
 from common.binocular.work import evaluate_run, simulate_run, train_run
 from common.errors import UserError
 from common.files.reading import parse_yaml
+from common.files.writing import save_yaml
 from common.settings import two_view as options
 
 # Flags that stand for a key of the settings.
@@ -126,7 +125,7 @@ def prepare(arguments: argparse.Namespace) -> Run:
         if getattr(arguments, name):
             say(f"--{name} has no effect, as in the published program.")
     seed = arguments.seed if arguments.seed is not None else resumed["card"]["seed"] if resumed else 19960903
-    (folder / "config.yml").write_text(yaml.safe_dump(options.nested(settings)), encoding="utf-8")
+    save_yaml(folder / "config.yml", options.nested(settings))
     fix_seeds(seed)
     return Run(
         settings=settings,

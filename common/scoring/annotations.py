@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from common.files.hdf5 import write_mat73
+from common.files.reading import open_hdf5
 from common.geometry.skeleton import MPI_INF_3DHP_17
 
 SKELETON = MPI_INF_3DHP_17
@@ -54,7 +56,7 @@ class Annotation:
     sequence: str
     poses: np.ndarray
     valid: np.ndarray
-    activity: np.ndarray  # 1..7
+    activity: np.ndarray  # 1..7 on valid frames
     md5: str
 
     def __len__(self) -> int:
@@ -76,28 +78,26 @@ def read_annotation(folder: Path, sequence: str, labels: str = "annot3") -> Anno
     path = Path(folder) / sequence / "annot_data.mat"
     if not path.is_file():
         raise UserError(f"{path}: no such file; the test set of MPI-INF-3DHP has it (docs/3dhp.md)")
-    import h5py  # only these files need it: everything else runs without
-
-    try:
-        with h5py.File(path, "r") as file:
-            # HDF5 shows MATLAB's dimensions reversed: 3 x 17 x 1 x F comes as (F, 1, 17, 3).
-            poses = np.asarray(file[labels][()], np.float64)
-            valid = np.asarray(file["valid_frame"][()]).reshape(-1) == 1
-            activity = np.asarray(file["activity_annotation"][()]).reshape(-1).astype(int)
-    except KeyError as error:
-        raise UserError(f"{path}: {str(error.args[0])}; not an annotation of the 3DHP test set") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a readable MAT v7.3 file ({error})") from None
+    with open_hdf5(path) as file:
+        missing = [key for key in (labels, "valid_frame", "activity_annotation") if key not in file]
+        if missing:
+            raise UserError(f"{path}: no {', '.join(missing)}; not an annotation of the 3DHP test set")
+        # HDF5 shows MATLAB's dimensions reversed: 3 x 17 x 1 x F comes as (F, 1, 17, 3).
+        poses = file.array(labels).astype(np.float64)
+        valid = file.array("valid_frame").reshape(-1) == 1
+        activity = file.array("activity_annotation").reshape(-1)
     if poses.ndim != 4 or poses.shape[1:] != (1, len(SKELETON), 3):
         raise UserError(f"{path}: {labels} has shape {poses.shape[::-1]}, expected (3, {len(SKELETON)}, 1, F)")
     poses = poses[:, 0]  # (F, 17, 3)
     if not len(poses) == len(valid) == len(activity):
         raise UserError(f"{path}: {len(poses)} poses, {len(valid)} valid flags, {len(activity)} activities")
+    if not np.isin(activity[valid], range(1, len(ACTIVITIES) + 1)).all():
+        raise UserError(f"{path}: the activity of a valid frame is none of 1 to {len(ACTIVITIES)}")
     if not np.isfinite(poses[valid]).all():
         raise UserError(f"{path}: {labels} is NaN or infinite on a valid frame")
-    return Annotation(
-        sequence, poses, valid, activity, hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    )
+    activity = np.nan_to_num(activity).clip(0, len(ACTIVITIES)).astype(int)
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return Annotation(sequence, poses, valid, activity, digest)
 
 
 def write_annotation(
@@ -113,23 +113,10 @@ def write_annotation(
     keypoints (F, 17, 2) pixels; labels {'annot3', 'univ_annot3'}: (F, 17, 3) mm, camera axes, absolute; valid (F,);
     activity (F,), 1..7. `bb_crop`, which nothing here reads, is a cell of 34 zeros a frame.
     """
-    import h5py
-
     path = Path(folder) / sequence / "annot_data.mat"
-    path.parent.mkdir(parents=True, exist_ok=True)
     poses = {"annot2": keypoints, **labels}
     arrays = {key: np.asarray(array, np.float64)[:, None] for key, array in poses.items()}  # (F, 1, 17, D)
     arrays |= {"valid_frame": np.asarray(valid, np.float64)[:, None]}
     arrays |= {"activity_annotation": np.asarray(activity, np.float64)[:, None]}
-    with h5py.File(path, "w", userblock_size=512) as file:
-        for key, array in arrays.items():
-            file.create_dataset(key, data=array).attrs["MATLAB_class"] = np.bytes_("double")
-        crop = file.create_dataset("#refs#/crop", data=np.zeros((34, 1)))
-        crop.attrs["MATLAB_class"] = np.bytes_("double")
-        cells = file.create_dataset("bb_crop", (len(keypoints), 1), h5py.ref_dtype)
-        cells[...] = crop.ref
-        cells.attrs["MATLAB_class"] = np.bytes_("cell")
-    with path.open("r+b") as stream:  # HDF5 begins behind MATLAB's header of 512 bytes
-        stream.write(b"MATLAB 7.3 MAT-file, Platform: any, Created by: h5py HDF5 schema 1.00 .".ljust(116))
-        stream.write(bytes(8) + (0x0200).to_bytes(2, "little") + b"IM")
+    write_mat73(path, arrays, {"bb_crop": (np.zeros((34, 1)), len(keypoints))})
     return path

@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from common.errors import UserError
-from common.files.writing import whole_file
+from common.files.reading import load_mat
+from common.files.writing import save_mat
 from common.geometry.skeleton import MPI_INF_3DHP_17
 
 SKELETON = MPI_INF_3DHP_17
@@ -43,8 +43,7 @@ def write_predictions(folder: Path, mode: str, sequences: dict[str, np.ndarray])
             raise ValueError(f"{name}: the pelvis is not zero")
         out[name] = poses
     path = prediction_path(folder, mode)
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
-        scipy.io.savemat(stream, out)
+    save_mat(path, out)
     return path
 
 
@@ -56,15 +55,12 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; `--evaluate` writes it")
-    try:
-        content = scipy.io.loadmat(path)
-    except Exception as error:  # SciPy meets a damaged file with any of a dozen exceptions
-        raise UserError(f"{path}: not a readable MAT v5 file ({str(error).splitlines()[0]})") from None
+    content = load_mat(path)
     out = {}
     for name, poses in content.items():
         if not name.startswith("TS"):
             continue
-        if poses.dtype.kind not in "fiu":
+        if not isinstance(poses, np.ndarray) or poses.dtype.kind not in "fiu":
             raise UserError(f"{path}: {name} holds no numbers")
         while 2 <= poses.ndim < 4:
             poses = poses[..., None]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import UserError
+from common.files.reading import read_json
 
 MODELS = {
     "ConditionalDiffusionMixSTES2SGRANDLinLift": "diff3dhpe",
@@ -80,12 +81,7 @@ def read_config(path: Path | str) -> dict[str, object]:
 
 
 def _read_params(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON ({error})") from error
+    content = read_json(path, "settings file")
     if not isinstance(content, dict) or set(content) != {"params"} or not isinstance(content["params"], dict):
         raise UserError(f"{path}: a settings file is one JSON object with one key, params, that holds the settings")
     return content["params"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from common.files.reading import read_json
 
 FORMATS = "AlphaPose, OpenPose, COCO results, MMPose JSON; Detectron2, VideoPose3D custom npz; npy"
 
@@ -27,15 +27,6 @@ class Parsed:
 
     def __post_init__(self):
         self.ids = self.ids or [[-1] * len(frame) for frame in self.frames]
-
-
-def read_json(path: Path) -> object:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a readable JSON file ({error})") from None
 
 
 def triplets(values, scores=None, source: str = "keypoints") -> np.ndarray:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files.reading import load_archive, load_array
+from common.files.reading import load_archive, load_array, read_json
 from common.geometry.skeleton import BODY_25, BODY_25B, COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton
 from common.wild import formats
 
@@ -52,7 +52,7 @@ def read_keypoints(path: Path | str, layout: str | None = None, clip: str | None
     if path.is_dir():
         found = formats.openpose_folder(path)
     elif path.suffix == ".json":
-        found = formats.from_json(formats.read_json(path), path)
+        found = formats.from_json(read_json(path, "JSON file of keypoints"), path)
     elif path.suffix == ".npz":
         found = formats.from_archive(load_archive(path), path, clip)
     elif path.suffix == ".npy":

@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from common.errors import UserError
+from common.files.reading import load_clip_weights
 from common.models import build, clip, prompts
 from common.models import prompt_layouts as layouts
-from common.models.clip import TextTower, load_tower, random_tower, read_clip, tokenize
+from common.models.clip import TextTower, load_tower, random_tower, tokenize
 from common.models.prompt_layouts import LAYOUTS, initial_ctx
 from common.models.prompts import find_prompts, read_prompts, write_prompts
 
@@ -149,7 +150,7 @@ def test_weights_are_read_from_every_format(tmp_path):
     torch.save({"state_dict": half}, tmp_path / "state.pt")
     save_file(half, tmp_path / "open_clip_model.safetensors")
     for file in ("archive.pt", "state.pt", "open_clip_model.safetensors"):
-        state = read_clip(tmp_path / file)
+        state = load_clip_weights(tmp_path / file)
         assert set(half) <= set(state)
         assert all(torch.equal(state[name], value) for name, value in half.items())
     tower = load_tower(tmp_path / "archive.pt")

@@ -129,7 +129,7 @@ def test_safetensors_with_a_card(tmp_path, capsys):
     for name in ("model", "frames", "joints", "keypoints", "labels", "seed"):
         assert name in told
     (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="not a checkpoint in safetensors form"):
+    with pytest.raises(UserError, match="not a readable checkpoint in safetensors form"):
         export.read_safetensors(tmp_path / "bad.safetensors")
 
 

@@ -8,13 +8,13 @@ detector's keypoints are mapped. All lengths are shares of the person's size in 
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from scipy.signal import lfilter
 
+from common.files.reading import read_json
 from common.geometry.skeleton import COCO_17, H36M_17, Skeleton, joint_map
 
 TABLE = Path(__file__).with_name("detector.json")
@@ -25,7 +25,7 @@ SWAPPED = (("Hip", "Knee", "Ankle"), ("Elbow", "Wrist"))  # which joints change 
 @cache
 def table() -> dict:
     """The fitted constants."""
-    return json.loads(TABLE.read_text(encoding="utf-8"))
+    return read_json(TABLE)
 
 
 def plain(joint: str) -> str:
