@@ -111,6 +111,8 @@ def bvh_joints(text: str, asf: Asf | None, source: str) -> tuple[np.ndarray, flo
     if rate is None:
         raise UserError(f"{source}: {bvh.fps:.2f} frames a second; the database has 120 and 60")
     positions = without_t_pose(with_lost_bones(bvh, asf, source), source).positions() * (asf.scale if asf else UNIT)
+    if not np.isfinite(positions).all():
+        raise UserError(f"{source}: NaN or infinite values")
     index = [[bvh.names.index(j) for j in JOINTS[joint][1]] for joint in H36M_17.joints]
     return z_up(np.stack([positions[:, parts].mean(1) for parts in index], 1)), rate
 

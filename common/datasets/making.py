@@ -13,7 +13,7 @@ from common.datasets.synthetic.detector import DETECTORS
 from common.datasets.synthetic.h36m import capture_centre, project_all
 from common.errors import UserError
 from common.geometry.camera import Camera
-from common.geometry.skeleton import Skeleton
+from common.geometry.skeleton import Skeleton, joint_map
 
 _FORWARD = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 SHORTEST = 25  # frames: shorter pieces of a take are left out
@@ -25,6 +25,15 @@ def resample(positions: np.ndarray, rate: float, wanted: float) -> np.ndarray:
         return positions
     times = np.arange(int(np.floor((len(positions) - 1) * wanted / rate + 1e-6)) + 1) * (rate / wanted)
     return CubicSpline(np.arange(len(positions)), positions, axis=0)(np.minimum(times, len(positions) - 1))
+
+
+def mapped(points: np.ndarray, source: Skeleton, target: Skeleton) -> np.ndarray:
+    """Points (T, J, D) of one layout as another's; NaN where a joint that is needed is NaN."""
+    parts = joint_map(source, target).astype(points.dtype)
+    missing = np.isnan(points).astype(points.dtype)
+    out = parts @ np.nan_to_num(points)
+    out[np.abs(parts) @ missing > 0] = np.nan
+    return out
 
 
 def bone_lengths(positions: np.ndarray, skeleton: Skeleton) -> np.ndarray:
@@ -105,10 +114,25 @@ def check_bones(what: str, lengths: np.ndarray, skeleton: Skeleton, spread: floa
 
     NaN stands for frames without annotation.
     """
+    if not np.isfinite(lengths).any(0).all():
+        raise UserError(f"{what}: a joint that no frame has")
     mean, deviation = np.nanmean(lengths, 0), np.nanstd(lengths, 0)
     for (child, parent), length, change in zip(skeleton.edges, mean, deviation, strict=True):
         name = f"{what}: {skeleton.joints[parent]} to {skeleton.joints[child]}"
-        if not 0.03 < length < 0.8:
+        if not 0.02 < length < 0.8:
             raise UserError(f"{name} is {length:.3g} m long; these are no joints of a person in metres")
         if change > spread * length:
             raise UserError(f"{name} is {length:.3f} m long, but changes by {change:.3f} m; not one person's joints")
+
+
+def split_table(positions: dict, cameras: dict, fps: float) -> str:
+    """People, takes, cameras and frames of each split of custom data: subjects are called SPLIT/PERSON."""
+    lines = ["split  people  takes  views   frames  minutes"]
+    for split in dict.fromkeys(subject.split("/")[0] for subject in positions):
+        chosen = [subject for subject in positions if subject.split("/")[0] == split]
+        takes = [world for subject in chosen for world in positions[subject].values()]
+        views = sum(len(rows) for subject in chosen for rows in cameras[subject].values())
+        frames = sum(map(len, takes))
+        minutes = frames / fps / 60
+        lines.append(f"{split:5}  {len(chosen):6}  {len(takes):5}  {views:5}  {frames:7}  {minutes:7.1f}")
+    return "\n".join(lines)

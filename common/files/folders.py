@@ -27,16 +27,21 @@ class Member:
     read: Callable[[], bytes]
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.path.replace("\\", "/").split("/"))
+
+    @property
     def name(self) -> str:
-        return self.path.replace("\\", "/").rsplit("/", 1)[-1]
+        return self.parts[-1]
 
     def text(self) -> str:
         return self.read().decode("utf-8-sig", errors="replace")
 
 
-def files_below(root: Path, endings: tuple[str, ...]) -> Iterator[Member]:
+def files_below(root: Path, endings: tuple[str, ...], closed: str | None = None) -> Iterator[Member]:
     """Files whose names have one of the endings, in the order of their names: in the folder or archive `root`, in its
-    folders, and in the archives in them. Raises UserError for what cannot be read.
+    folders, and in the archives in them. Archives with `closed` in their names stay closed: nothing is wanted of them.
+    Raises UserError for what cannot be read.
     """
     if not root.exists():
         raise UserError(f"{root}: no such folder")
@@ -46,6 +51,8 @@ def files_below(root: Path, endings: tuple[str, ...]) -> Iterator[Member]:
             continue
         if lower.endswith(endings):
             yield Member(str(path), lambda path=path: _whole(path))
+        elif closed and closed in lower:
+            continue
         elif lower.endswith(".zip"):
             yield from _in_zip(path, endings)
         elif lower.endswith(ARCHIVES):

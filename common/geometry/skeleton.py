@@ -115,9 +115,16 @@ BODY_25B = _skeleton(
     "Neck",
 )
 
-SKELETONS = {
-    s.name: s for s in (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17, STEREO_17, HALPE_26, BODY_25, BODY_25B)
-}
+# ASPset-510's recorded joints.
+ASPSET_17 = _skeleton(
+    "aspset_17",
+    "RAnkle<RKnee RKnee<RHip RHip<Pelvis RWrist<RElbow RElbow<RShoulder RShoulder<Neck LAnkle<LKnee LKnee<LHip "
+    "LHip<Pelvis LWrist<LElbow LElbow<LShoulder LShoulder<Neck HeadTop<Head Head<Neck Neck<Spine Spine<Pelvis Pelvis<",
+    "Pelvis",
+)
+
+_ALL = (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17, STEREO_17, HALPE_26, BODY_25, BODY_25B, ASPSET_17)
+SKELETONS = {skeleton.name: skeleton for skeleton in _ALL}
 
 
 def describe(skeleton: Skeleton) -> str | dict:
@@ -186,6 +193,16 @@ _MAPS: dict[tuple[str, str], dict[str, dict[str, float]]] = {
     ("h36m_17", "mpi_inf_3dhp_17"): {j: {j.replace("Ankle", "Foot"): 1.0} for j in _HUMANEVA_LIMBS}
     | {b: {a: 1.0} for a, b in _H36M_OF_3DHP.items()},
     ("h36m_17", "stereo_17"): {j: {j.replace("Ankle", "Foot"): 1.0} for j in STEREO_17.joints},
+    # ASPset's pelvis lies 10 cm from the middle of its hips, its neck 9 cm above the middle of its shoulders (one
+    # pose). Human3.6M's joints are nearer to these middles; its nose and head lie between neck, head and head top.
+    ("aspset_17", "h36m_17"): _H36M_LIMBS
+    | {
+        "Hip": _MID_HIPS,
+        "Spine": {"Spine": 1.0},
+        "Thorax": _MID_SHOULDERS,
+        "Nose": {"Head": 0.5, "Neck": 0.5},
+        "Head": {"Head": 0.6, "HeadTop": 0.4},
+    },
     ("stereo_17", "h36m_17"): {j: {j.replace("Foot", "Ankle"): 1.0} for j in H36M_17.joints},
 }
 

@@ -264,6 +264,7 @@ AMC, ASF, BVH = "subjects/01/01_01.amc", "subjects/01/01.asf", "bvh/01/01_01.bvh
         (ASF, lambda text: "nothing", "not an Acclaim skeleton"),
         (BVH, change("LeftUpLeg", "LeftHip"), "3ds Max"),
         (BVH, change(".0083333", ".0100000"), "100.00 frames a second"),
+        (BVH, lambda text: re.sub(r"\S+\n$", "nan\n", text), "NaN"),
         (BVH, lambda text: text[:-5000], "not a readable BVH"),
         (BVH, change("Frames: 302", "Frames: 301"), "not a readable BVH"),
     ],
