@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint
 from common.errors import UserError
-from common.files.reading import load_torch
+from common.files.reading import load_torch, understanding
 from common.geometry.skeleton import MPI_INF_3DHP_17
 from common.models.low_rank import LoRALinear, add_lora, base_weights, merge_lora
 from common.models.refiner import make_refiner, published_refiner
@@ -55,11 +55,12 @@ def make_adapted(content: dict, settings: dict) -> RefinedLifter:
 
 def load_adapted(content: dict, source: str = "checkpoint") -> RefinedLifter:
     """The lifter of an adapted checkpoint's content (`read`), strictly: every parameter, each with its shape."""
-    plain = {"card": content["card"], "weights": base_weights(content["weights"])}
-    lifter = make_adapted(plain, content["card"]["adaptation"])
-    _fill(lifter.denoiser, content["weights"], source)
-    if lifter.refiner is not None:
-        _fill(lifter.refiner, content["refiner"], f"{source} (refiner)")
+    with understanding(source, "adapted checkpoint"):
+        plain = {"card": content["card"], "weights": base_weights(content["weights"])}
+        lifter = make_adapted(plain, content["card"]["adaptation"])
+        _fill(lifter.denoiser, content["weights"], source)
+        if lifter.refiner is not None:
+            _fill(lifter.refiner, content["refiner"], f"{source} (refiner)")
     return lifter
 
 
@@ -87,7 +88,8 @@ def read(path: Path) -> dict:
     state = raw.get("model_pos") if isinstance(raw, dict) else None
     if not isinstance(state, dict) or not any(".lora_" in name for name in state):
         return checkpoint.load(path)
-    return _read_published(raw, state, path)
+    with understanding(path, "adapted checkpoint"):
+        return _read_published(raw, state, path)
 
 
 def _read_published(raw: dict, state: dict[str, Tensor], path: Path) -> dict:

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from common.engine.card_check import check_weights
 from common.engine.checkpoint import save  # noqa: F401  (written whole or not at all)
 from common.errors import UserError
-from common.files.reading import load_torch
+from common.files.reading import load_torch, understanding
 from common.models.two_view import GraphDenoiser
+from common.settings.two_view import KEYS, check
 
 VERSION = 1
 _PROFILER = re.compile(r"(^|\.)total_(ops|params)$")
@@ -36,14 +38,34 @@ def load(path: str | Path) -> dict:
     """
     path = find(path)
     content = load_torch(path)
-    if isinstance(content, dict) and content.get("card", {}).get("model") == "dual_diffusion":
-        if content["card"]["version"] > VERSION:
+    with understanding(path, "two-view checkpoint"):
+        return _read(content, path)
+
+
+def is_own(content: object) -> bool:
+    """Whether a checkpoint's content is of this program's own form."""
+    card = content.get("card") if isinstance(content, dict) else None
+    return isinstance(card, dict) and card.get("model") == "dual_diffusion"
+
+
+def _read(content: object, path: Path) -> dict:
+    if is_own(content):
+        card = content["card"]
+        if not isinstance(card.get("version"), int) or not isinstance(card.get("settings"), dict):
+            raise UserError(f"{path}: damaged, its card is not whole")
+        if card["version"] > VERSION:
             raise UserError(f"{path}: written by a newer version of this program")
+        known = {name: value for name, value in card["settings"].items() if name in KEYS}
+        settings = {name: check(name, value, str(path)) for name, value in known.items()}
+        for name in ("weights", "ema"):
+            if name == "weights" or content.get("ema") is not None:
+                check_weights(content[name], path)
+        content["card"], content["ema"] = card | {"settings": card["settings"] | settings}, content.get("ema")
         return content
     if isinstance(content, (list, tuple)) and content and isinstance(content[0], dict):
         weights = published_weights(content[0])
         ema = published_weights(content[4]) if len(content) > 4 and isinstance(content[4], dict) else None
-        epoch = content[2] if len(content) > 2 else None
+        epoch = content[2] if len(content) > 2 and isinstance(content[2], int) else None
         settings = published_settings(weights, path)
         card = {"model": "dual_diffusion", "source": "published", "epoch": epoch, "settings": settings}
         return {"card": card, "weights": weights, "ema": ema}
@@ -52,6 +74,7 @@ def load(path: str | Path) -> dict:
 
 def published_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Strip the data-parallel prefix and drop the counters that a profiler left."""
+    check_weights(state, "published checkpoint")
     bare = {key.removeprefix("module."): value for key, value in state.items()}
     return {key: value for key, value in bare.items() if not _PROFILER.search(key)}
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from common.diffusion.lifter import DiffusionLifter
+from common.engine.card_check import check_content
 from common.engine.log import say
 from common.errors import UserError
-from common.files.reading import load_torch
+from common.files.reading import load_torch, understanding
 from common.files.writing import whole_file
 from common.geometry.skeleton import SKELETONS, skeleton_of
 from common.models import REGISTRY, build
@@ -103,13 +104,17 @@ def load(path: Path) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a checkpoint (it holds a {type(content).__name__})")
     if "card" in content and "weights" in content:
+        with understanding(path, "checkpoint"):
+            check_content(content, path)
         if content["card"].get("version", 0) > VERSION:
             raise UserError(f"{path}: written by a newer version of this program; update to read it")
         return content
     state = next((content[key] for key in _WEIGHT_KEYS if key in content), content)
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: no network in this file; keys: {', '.join(map(str, list(content)[:8]))}")
-    name, sizes, weights = import_published(state, str(path))
+    with understanding(path, "checkpoint"):
+        name, sizes, weights = import_published(state, str(path))
+    epoch = content.get("epoch")
     card = {
         "model": name,
         "sizes": sizes,
@@ -121,7 +126,7 @@ def load(path: Path) -> dict:
         "labels": None,
         "units": "m",
         "seed": None,
-        "epoch": content.get("epoch"),
+        "epoch": epoch if isinstance(epoch, int) else None,
         "version": VERSION,
         "diffusion": dict(REGISTRY[name].published_diffusion),
         "source": "published",
@@ -141,7 +146,7 @@ def import_published(state: dict[str, Tensor], source: str = "checkpoint") -> tu
     """
     bare: dict[str, Tensor] = {}
     for key, value in state.items():
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or not isinstance(key, str):
             continue
         key = _PREFIX.sub("", key)
         if not (_SCHEDULE.match(key) or _PROFILER.search(key)):
@@ -178,12 +183,15 @@ def make_lifter(card: dict, weights: dict[str, Tensor] | None = None) -> Diffusi
     model = REGISTRY.get(card["model"])
     if model is None:
         raise UserError(f"the checkpoint's model {card['model']} is unknown here; there are {', '.join(REGISTRY)}")
-    denoiser = build(card["model"], **card["sizes"])
-    if weights is not None:
-        wanted = {key: tuple(v.shape) for key, v in denoiser.state_dict().items()}
-        _match(weights, wanted, (), f"checkpoint ({card['model']})")
-        denoiser.load_state_dict(weights)
-    return DiffusionLifter(denoiser, skeleton_of(card["skeleton"]), model.diffusion(**card.get("diffusion", {})))
+    with understanding(f"checkpoint ({card['model']})", "card"):
+        if weights is not None:  # nothing is built that the weights do not fill
+            with torch.device("meta"):
+                wanted = {key: tuple(v.shape) for key, v in build(card["model"], **card["sizes"]).state_dict().items()}
+            _match(weights, wanted, (), f"checkpoint ({card['model']})")
+        denoiser = build(card["model"], **card["sizes"])
+        if weights is not None:
+            denoiser.load_state_dict(weights)
+        return DiffusionLifter(denoiser, skeleton_of(card["skeleton"]), model.diffusion(**card.get("diffusion", {})))
 
 
 def load_model(path: Path | str) -> tuple[nn.Module, dict]:

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError
 from common.files.bvh import FRAMES, UNITS
+from common.files.limits import Budget, understanding
+from common.files.texts import read_text
+
+DEEPEST = 200  # joints in one limb
+_CHANNELS = {f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation")}
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,27 @@ class Bvh:
 def parse_bvh(text: str, source: str) -> Bvh:
     """Any hierarchy, any order of channels; an end site is called after its joint, 'Head_end'. Raises UserError."""
     words = text.split()
-    try:
+    with understanding(source, "BVH file"):
         names, parents, offsets, channels, position = _hierarchy(words)
         table, fps = _motion(words, position, sum(len(c) for c in channels))
-    except (ValueError, IndexError) as error:
-        raise UserError(f"{source}: not a readable BVH file ({error})") from None
-    return Bvh(tuple(names), tuple(parents), np.array(offsets), tuple(map(tuple, channels)), table, fps)
+        bvh = Bvh(tuple(names), tuple(parents), np.array(offsets, float), tuple(map(tuple, channels)), table, fps)
+        _check(bvh)
+    Budget(source, len(text)).take(96 * len(table) * len(names), "its motion")
+    return bvh
+
+
+def _check(bvh: Bvh) -> None:
+    """Raise ValueError for what no reader could make poses of."""
+    if not bvh.names or bvh.offsets.shape != (len(bvh.names), 3):
+        raise ValueError("no joints, or an OFFSET without three numbers")
+    if bvh.parents[0] != -1 or bvh.parents.count(-1) != 1:
+        raise ValueError("not one ROOT")
+    if unknown := [c for row in bvh.channels for c in row if c not in _CHANNELS]:
+        raise ValueError(f"a channel {unknown[0][:40]!r}")
+    if not np.isfinite(bvh.offsets).all() or not np.isfinite(bvh.table).all():
+        raise ValueError("a number that is NaN or infinite")
+    if not len(bvh.table) or not 0 < bvh.fps < 1e5:
+        raise ValueError(f"{len(bvh.table)} frames at {bvh.fps:g} a second")
 
 
 def read_bvh(path: Path | str, frame: str | None = None, unit: str = "m") -> Motion:
@@ -58,14 +77,7 @@ def read_bvh(path: Path | str, frame: str | None = None, unit: str = "m") -> Mot
     frame: None keeps the file's own y-up frame; 'camera' and 'world' undo what `write_bvh` did with that frame.
     Raises UserError for a missing or damaged file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a readable BVH file ({error})") from None
-    bvh = parse_bvh(text, str(path))
+    bvh = parse_bvh(read_text(path, kind="BVH file", errors="replace"), str(path))
     positions = bvh.positions() / UNITS[unit]
     if frame is not None:
         positions = positions @ FRAMES[frame]
@@ -85,6 +97,8 @@ def _hierarchy(words: list[str]):
             i += 2
         elif word == "{":
             stack.append(len(names) - 1)
+            if len(stack) > DEEPEST:
+                raise ValueError("joints nested too deeply")
             i += 1
         elif word == "}":
             stack.pop()
@@ -94,6 +108,8 @@ def _hierarchy(words: list[str]):
             i += 4
         elif word == "CHANNELS":
             count = int(words[i + 1])
+            if not 0 <= count <= 6:
+                raise ValueError(f"{count} channels of a joint")
             channels[stack[-1]] = words[i + 2 : i + 2 + count]
             i += 2 + count
         elif word == "HIERARCHY":

@@ -131,9 +131,10 @@ def understanding(source: object, what: str) -> Iterator[None]:
     try:
         yield
     except (
-        AttributeError, LookupError, TypeError, ValueError, ArithmeticError, MemoryError, RecursionError, struct.error,
+        AttributeError, LookupError, TypeError, ValueError, ArithmeticError, AssertionError, MemoryError, RuntimeError,
+        struct.error,
     ) as error:  # fmt: skip
-        raise UserError(f"{source}: not a usable {what} ({_told(error)})") from error
+        raise UserError(f"{source}: not a readable {what} ({_told(error)})") from error
 
 
 def _told(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import UserError
-from common.files.reading import load_archive
+from common.files.reading import load_archive, understanding
 from common.files.writing import save_npz
 from common.geometry.skeleton import Skeleton
 
@@ -78,12 +78,20 @@ def write_poses(
 def read_poses(path: Path | str) -> tuple[list[Person], float, tuple[str, ...], dict]:
     """Read `poses.npz`: people, fps, joint names, the model's card."""
     data = load_archive(path)
-    try:
+    with understanding(path, "file of poses"):
         people = []
         for number in np.atleast_1d(data["ids"]).tolist():
             person: Person = {"id": number, "first": int(data[f"{number}/first"])}
             person |= {name: data[f"{number}/{name}"] for name in ARRAYS if f"{number}/{name}" in data}
             people.append(person)
-        return people, float(data["fps"]), tuple(data["joints"].tolist()), json.loads(str(data["model"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a file of poses ({error})") from None
+        fps, joints = float(data["fps"]), tuple(str(joint) for joint in data["joints"].tolist())
+        if not 0 < fps < 1e5:
+            raise ValueError(f"{fps} frames a second")
+        for person in people:
+            for name in (name for name in ARRAYS if name in person):
+                array = person[name]
+                if array.dtype.kind not in "fiub" or array.ndim < 2 or array.ndim > 4:
+                    raise ValueError(f"{name} of person {person['id']} has the shape {array.shape}")
+                if array.ndim > 2 and array.shape[-2] != len(joints):
+                    raise ValueError(f"{name} of person {person['id']} has {array.shape[-2]} of {len(joints)} joints")
+        return people, fps, joints, json.loads(str(data["model"]))

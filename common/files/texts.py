@@ -100,7 +100,7 @@ def parse_yaml(text: str, source: object) -> object:
         except yaml.YAMLError as error:
             raise UserError(f"{source}: not a readable YAML text ({_place(error)})") from None
         except Damaged as error:
-            raise UserError(f"{source}: not a usable YAML text ({error})") from None
+            raise UserError(f"{source}: not a readable YAML text ({error})") from None
         return value
 
 

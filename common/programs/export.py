@@ -25,8 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from common.diffusion.lifter import Diffusion, DiffusionLifter
+from common.engine.card_check import check_content
 from common.errors import UserError
-from common.files.reading import load_safetensors, safetensors_card
+from common.files.reading import load_safetensors, safetensors_card, understanding
 from common.files.writing import whole_file
 
 TOLERANCE = 1e-4  # of onnxruntime's answer against PyTorch's, metres
@@ -174,7 +175,11 @@ def read_safetensors(path: Path | str) -> dict:
     weights, metadata = load_safetensors(path, "checkpoint in safetensors form")
     if "card" not in metadata:
         raise UserError(f"{path}: not a checkpoint in safetensors form; `python -m common.export` writes such")
-    return {"card": safetensors_card(path, metadata, "card"), "weights": weights}
+    content = {"card": safetensors_card(path, metadata, "card"), "weights": weights}
+    if content["card"].get("model") != "dual_diffusion":  # that program has cards of its own
+        with understanding(path, "checkpoint"):
+            check_content(content, path)
+    return content
 
 
 def main(argv: Sequence[str] | None = None) -> int:

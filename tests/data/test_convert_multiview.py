@@ -405,7 +405,7 @@ def replace(text: str, by: str):
 WRONG = {
     "no calibration": (lambda root: (root / "Calib.toml").unlink(), "no calibration"),
     "two calibrations": (lambda root: write_toml(root / "b.toml", cameras()), "several calibrations"),
-    "damaged calibration": (lambda root: (root / "Calib.toml").write_text("[cam"), "not a usable TOML file"),
+    "damaged calibration": (lambda root: (root / "Calib.toml").write_text("[cam"), "not a readable TOML file"),
     "no camera": (lambda root: (root / "Calib.toml").write_text("[metadata]\n"), "no camera in it"),
     "lacks a matrix": (replace("matrix", "matrices"), "lacks matrix"),
     "a matrix of two rows": (replace(", [0.0, 0.0, 1.0]]", "]"), "6 numbers, 9 belong there"),

@@ -83,7 +83,8 @@ def test_ours_come_back_as_they_were(tmp_path):
     torch.manual_seed(0)
     sizes = {"frames": 3, "joints": 17, "channels": 16, "depth": 1}
     lifter = DiffusionLifter(build("mixste", **sizes), H36M_17)
-    card = {"model": "mixste", "sizes": sizes, "skeleton": "h36m_17", "diffusion": {"timesteps": 50}, "version": 1}
+    card = {"model": "mixste", "sizes": sizes, "frames": 3, "joints": 17, "skeleton": "h36m_17", "keypoints": None}
+    card |= {"diffusion": {"timesteps": 50}, "version": 1}
     checkpoint.save(tmp_path / "a.bin", {"card": card, "weights": lifter.denoiser.state_dict()})
     denoiser, read = checkpoint.load_model(tmp_path / "a.bin")
     assert read == card and not denoiser.training
@@ -105,7 +106,8 @@ def test_best_epoch_has_two_names(tmp_path):
 
 def stored(path, frames, **card):
     sizes = {"frames": frames, "joints": 17, "channels": 8, "depth": 1}
-    card = {"model": "mixste", "sizes": sizes, "frames": frames, "version": 1, **card}
+    card = {"model": "mixste", "sizes": sizes, "frames": frames, "joints": 17, "skeleton": "h36m_17", **card}
+    card |= {"keypoints": None, "version": 1}
     checkpoint.save(path, {"card": card, "weights": {}})
     return path
 
