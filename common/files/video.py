@@ -18,8 +18,10 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import UserError
+from common.files.limits import Budget, reading
 from common.files.writing import whole_file
 
+LARGEST_SIDE = 16384  # pixels of a video that is read
 ENDINGS = (".mp4", ".webm", ".gif")
 CODEC = "libvpx-vp9"
 # Constant quality, as fast as x264's veryfast; "screen" is the encoder's name for drawn pictures.
@@ -101,22 +103,42 @@ def _decode(path: Path | str) -> Iterator[tuple[float, np.ndarray, float]]:
 
 
 def _decode_pyav(path: Path) -> Iterator[tuple[float, np.ndarray, float]]:
+    """The frames of the first video stream. Each picture must fit the budget of the file."""
     import av
 
-    try:
-        with av.open(str(path)) as container:
+    with _watched(path):
+        container = av.open(str(path), metadata_errors="replace")
+    with container:
+        with _watched(path):
             if not container.streams.video:
                 raise UserError(f"{path} holds no video")
             stream = container.streams.video[0]
+            _check_size(path, stream.codec_context.width, stream.codec_context.height)
             stream.thread_type = "AUTO"
             fps = float(stream.average_rate or stream.guessed_rate or 25)
-            for number, frame in enumerate(container.decode(stream)):
+            if not 0 < fps < 1e5:
+                raise UserError(f"{path}: {fps:g} frames a second")
+            frames = enumerate(container.decode(stream))
+        while True:
+            with _watched(path):
+                number, frame = next(frames, (0, None))
+                if frame is None:
+                    return
+                _check_size(path, frame.width, frame.height)
                 time = number / fps if frame.time is None else float(frame.time)
                 image = frame.to_ndarray(format="rgb24")
                 turns = round(getattr(frame, "rotation", 0) / 90) % 4  # a phone held upright stores a turned picture
-                yield time, np.ascontiguousarray(np.rot90(image, turns)) if turns else image, fps
-    except av.error.FFmpegError as error:
-        raise UserError(f"cannot read {path} as a video: {error.strerror}") from error
+            yield time, np.ascontiguousarray(np.rot90(image, turns)) if turns else image, fps
+
+
+def _watched(path: Path) -> contextlib.AbstractContextManager:
+    return reading(path, "video", "jpeg", "png", "")
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width > LARGEST_SIDE or height > LARGEST_SIDE:
+        raise UserError(f"{path}: pictures of {width} x {height} pixels; {LARGEST_SIDE} a side are read")
+    Budget(path, path.stat().st_size).take(3 * width * height, "a picture")
 
 
 def check_ending(path: Path | str) -> Path:

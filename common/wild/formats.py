@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files.reading import read_json
+from common.files.reading import read_json, understanding
 
 FORMATS = "AlphaPose, OpenPose, COCO results, MMPose JSON; Detectron2, VideoPose3D custom npz; npy"
 
@@ -32,12 +32,17 @@ class Parsed:
 def triplets(values, scores=None, source: str = "keypoints") -> np.ndarray:
     """One person's joints (J, 3): from a flat list x, y, c, ..., or from pairs with scores beside them."""
     try:
-        points = np.asarray(values, np.float32)
+        with np.errstate(over="ignore"):
+            points = np.asarray(values, np.float32)
         points = points.reshape(-1, 3) if points.ndim == 1 else points
+        if points.ndim != 2:
+            raise ValueError
         if points.shape[1] == 2:
             confidence = np.ones(len(points), np.float32) if scores is None else np.asarray(scores, np.float32)
             points = np.concatenate([points, confidence.reshape(-1, 1)], 1)
-    except (ValueError, TypeError, IndexError):
+        if points.shape[1] < 3:
+            raise ValueError
+    except (ValueError, TypeError, IndexError, OverflowError):
         raise UserError(f"{source}: keypoints are no list of x, y, confidence") from None
     return points[:, :3]
 
@@ -46,7 +51,7 @@ def from_json(data: object, path: Path) -> Parsed:
     """A JSON file of any of the detectors, told apart by its keys."""
     rows = data if isinstance(data, list) else []
     first = next((row for row in rows if isinstance(row, dict)), {})
-    try:
+    with understanding(path, "file of keypoints"):
         if isinstance(data, dict) and "instance_info" in data:
             return mmpose(data["instance_info"], data.get("meta_info") or {}, path)
         if isinstance(data, dict) and "people" in data:
@@ -61,8 +66,6 @@ def from_json(data: object, path: Path) -> Parsed:
             return coco(rows, path)
         if "keypoint_scores" in first:  # MMPose on a single image
             return mmpose([{"frame_id": 0, "instances": rows}], {}, path)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: damaged or unknown keypoint file ({type(error).__name__}: {error})") from None
     raise UserError(f"{path}: unknown keypoint format; these are read: {FORMATS}")
 
 
@@ -107,7 +110,7 @@ def _identity(row: dict, *names: str) -> int:
         value = row.get(name)
         while isinstance(value, list) and len(value) == 1:
             value = value[0]
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**31:
             return int(value)
     return -1
 
@@ -127,14 +130,16 @@ def openpose_folder(folder: Path) -> Parsed:
     files = sorted(folder.glob("*_keypoints.json"))
     if not files:
         raise UserError(f"{folder}: no *_keypoints.json files of OpenPose in this folder")
-    numbers, count = frame_numbers([f.stem.removesuffix("_keypoints") for f in files], folder)
+    with understanding(folder, "folder of OpenPose's files"):
+        numbers, count = frame_numbers([f.stem.removesuffix("_keypoints") for f in files], folder)
     frames: list[dict] = [{"people": []} for _ in range(count)]
     for file, number in zip(files, numbers, strict=True):
         data = read_json(file)
         if not isinstance(data, dict) or "people" not in data:
             raise UserError(f"{file}: not a keypoint file of OpenPose")
         frames[number] = data
-    return openpose(frames, folder)
+    with understanding(folder, "folder of OpenPose's files"):
+        return openpose(frames, folder)
 
 
 def mmpose(rows: list[dict], meta: dict, path: Path) -> Parsed:
@@ -157,13 +162,11 @@ def mmpose(rows: list[dict], meta: dict, path: Path) -> Parsed:
 
 def from_archive(data: dict, path: Path, clip: str | None) -> Parsed:
     """Detectron2's output, VideoPose3D's custom layout, or an archive with one array."""
-    try:
+    with understanding(path, "archive of keypoints"):
         if "positions_2d" in data:
             return videopose(data, path, clip)
         if "keypoints" in data and "boxes" in data:
             return detectron(data, path)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"{path}: damaged keypoint archive ({type(error).__name__}: {error})") from None
     if len(data) == 1:
         return from_array(next(iter(data.values())), path)
     raise UserError(f"{path}: unknown keypoint archive with {', '.join(data)}; these are read: {FORMATS}")

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files.reading import load_archive, load_array, read_json
+from common.files.reading import load_archive, load_array, read_json, understanding
 from common.geometry.skeleton import BODY_25, BODY_25B, COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton
 from common.wild import formats
 
+LARGEST_IMAGE = 1 << 16  # pixels a side
+FASTEST = 10_000.0  # frames a second
 # What a number of joints means where nothing names them. Whole-body layouts begin with the body's joints.
 BY_COUNT = {25: BODY_25, 26: HALPE_26, 133: COCO_17, 136: HALPE_26}
 LAYOUTS = {"coco": COCO_17, "h36m": H36M_17, "halpe": HALPE_26, "body_25": BODY_25, "body25": BODY_25} | SKELETONS
@@ -51,16 +53,22 @@ def read_keypoints(path: Path | str, layout: str | None = None, clip: str | None
     path = Path(path)
     if path.is_dir():
         found = formats.openpose_folder(path)
-    elif path.suffix == ".json":
+    elif path.suffix.lower() == ".json":
         found = formats.from_json(read_json(path, "JSON file of keypoints"), path)
-    elif path.suffix == ".npz":
+    elif path.suffix.lower() == ".npz":
         found = formats.from_archive(load_archive(path), path, clip)
-    elif path.suffix == ".npy":
+    elif path.suffix.lower() == ".npy":
         found = formats.from_array(load_array(path), path)
     elif path.exists():
         raise UserError(f"{path}: no keypoint file; these are read: {formats.FORMATS}")
     else:
         raise UserError(f"{path}: no such file")
+    with understanding(path, "file of keypoints"):
+        return _detections(found, layout, path)
+
+
+def _detections(found: formats.Parsed, layout: str | None, path: Path) -> Detections:
+    """What a parser found, its joints recognised, its numbers usable."""
     people = [person for frame in found.frames for person in frame]
     if not people:
         raise UserError(f"{path}: nobody in {len(found.frames)} frames")
@@ -71,7 +79,12 @@ def read_keypoints(path: Path | str, layout: str | None = None, clip: str | None
     hint = _which_of_25(people) if count == 25 else found.hint
     skeleton, order = recognise(count, found.names, hint, layout, path)
     frames = [_stack(frame, len(order))[:, order] for frame in found.frames]  # each (N, J, 3)
-    return Detections(skeleton, frames, [np.array(i, int) for i in found.ids], found.size, found.fps)
+    size = found.size and (int(found.size[0]), int(found.size[1]))
+    if size and not (0 < size[0] <= LARGEST_IMAGE and 0 < size[1] <= LARGEST_IMAGE):
+        raise UserError(f"{path}: says that its image has {size[0]} x {size[1]} pixels")
+    if found.fps is not None and not 0 < found.fps <= FASTEST:
+        raise UserError(f"{path}: says that it has {found.fps:g} frames a second")
+    return Detections(skeleton, frames, [np.array(i, int) for i in found.ids], size, found.fps)
 
 
 def _which_of_25(people: list[np.ndarray]) -> str:
