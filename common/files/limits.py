@@ -111,7 +111,7 @@ def reading(path: Path | str, kind: str, *own: str) -> Iterator[Path]:
     except UserError:
         raise
     except OSError as error:
-        if error.errno in (None, errno.EINVAL, errno.EILSEQ):  # h5py's and PyAV's own
+        if error.errno not in errno.errorcode or error.errno in (errno.EINVAL, errno.EILSEQ):  # h5py's and PyAV's own
             raise UserError(f"{path}: not a readable {kind} ({_told(error)}); {_remedy(path)}") from error
         raise UserError(f"{path}: cannot be read ({os.strerror(error.errno)})") from error
     except Exception as error:
@@ -143,7 +143,7 @@ def _told(error: BaseException) -> str:
         return "it asks for more memory than there is"
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    lines = str(error).strip().splitlines()
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
     text = lines[0][:120] if lines else ""
     if isinstance(error, KeyError):
         return f"no {text}"

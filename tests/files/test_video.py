@@ -116,7 +116,7 @@ def test_what_cannot_be_read_or_written(tmp_path):
         next(read_frames(tmp_path / "none.mp4"))
     junk = tmp_path / "junk.mp4"
     junk.write_bytes(b"no video at all" * 100)
-    with pytest.raises(UserError, match="as a video"):
+    with pytest.raises(UserError, match="not a readable video"):
         video_info(junk)
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(UserError):

@@ -159,7 +159,7 @@ def test_plain_array(tmp_path):
         ("a.json", "{", "not a readable JSON"),
         ("a.json", '{"x": 1}', "unknown keypoint format"),
         ("a.json", '[{"image_id": "0.jpg", "keypoints": [1, 2]}]', "x, y, confidence"),
-        ("a.json", '[{"frame_id": 0, "instances": [{}]}]', "damaged or unknown"),
+        ("a.json", '[{"frame_id": 0, "instances": [{}]}]', "not a readable file of keypoints"),
         ("a.json", '[{"frame_id": 0, "instances": []}]', "nobody"),
         ("a.json", '[{"image_id": "0.jpg", "keypoints": [1, 2, 1, 4, 5, 1]}]', "2 joints fit no known layout"),
         ("a.txt", "", "no keypoint file"),
