@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from common.datasets import custom, h36m, humaneva, threedhp
+from common.datasets.about import tell_about
 from common.datasets.checks import select_actions, tell_missed
 from common.datasets.clips import Clip
 from common.errors import UserError
@@ -84,9 +85,19 @@ def dataset(options: Namespace) -> DataSet:
     return row
 
 
+def _file_3d(options: Namespace) -> Path | None:
+    """The file that may say what data it holds."""
+    root = Path(options.data_root)
+    if options.dataset == "custom":
+        return custom.find_3d(root, options.keypoints)
+    return root / "data_3d_h36m.npz" if options.dataset == "h36m" else None
+
+
 def load_clips(options: Namespace, role: str, notice: Callable[[str], None]) -> list[Clip]:
     """The training or test clips that the flags ask for: subjects, actions, every n-th frame, a share of the clips."""
     clips = dataset(options).load(options, role)
+    if path := _file_3d(options):
+        tell_about(path, list(dict.fromkeys(clip.subject for clip in clips)), notice)
     clips = select_actions(clips, options.actions, notice, options.protocol == "published")
     tell_missed(clips, notice)
     if options.downsample < 1:

@@ -41,6 +41,8 @@ def load_h36m(root: Path, keypoints: str, subjects: str | list[str]) -> list[Cli
                 raise UserError(f"{path_2d.name}: no subject {subject}; it has {', '.join(detections)}")
             for action, world in positions[subject].items():
                 clips += _views(subject, action, world, detections[subject], layout, path_2d.name)
+    if not clips:
+        raise UserError(f"{path_3d}: no action of {subjects if isinstance(subjects, str) else ', '.join(subjects)}")
     return clips
 
 

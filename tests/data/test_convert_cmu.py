@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.datasets.about import tell_about
 from common.datasets.custom import load_custom
 from common.datasets.h36m import load_h36m
+from common.errors import UserError
 from common.files.reading import load_archive
 from tests.converting import DATA, refusal, run, seen
 from tests.data import acclaim
@@ -145,6 +147,18 @@ def test_the_two_formats_are_compared_and_the_performers_named(converted):
     about = load_archive(out / "data_3d_h36m.npz", ("about",))["about"]
     assert about["frames"] == {"S5": {1: 126}, "S1": {5: 126}, "S11": {7: 126}}
     assert "takes" in result.stderr and "cameras" in result.stderr  # progress bars
+
+
+def test_whoever_loads_the_files_is_told_what_stands_behind_them(converted, tmp_path):
+    told = []
+    tell_about(converted[1] / "data_3d_h36m.npz", ["S1", "S5"], told.append)
+    (line,) = told
+    assert "CMU motion capture, not Human3.6M" in line and "252 frames of performers (frames) 1 (126), 5 (126)" in line
+    np.savez(tmp_path / "data_3d_h36m.npz", positions_3d=np.zeros(3))
+    tell_about(tmp_path / "data_3d_h36m.npz", ["S1"], told.append)
+    assert len(told) == 1
+    with pytest.raises(UserError, match="no action of S9"):  # no test performer but number 7
+        load_h36m(converted[1], "gt", "S9")
 
 
 def test_the_same_input_gives_the_same_bytes(tree, converted, tmp_path):
