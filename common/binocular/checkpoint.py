@@ -64,7 +64,8 @@ def _read(content: object, path: Path) -> dict:
         return content
     if isinstance(content, (list, tuple)) and content and isinstance(content[0], dict):
         weights = published_weights(content[0])
-        ema = published_weights(content[4]) if len(content) > 4 and isinstance(content[4], dict) else None
+        ema = content[4] if len(content) > 4 and isinstance(content[4], dict) else {}
+        ema = published_weights(ema) or None  # some files hold an empty one
         epoch = content[2] if len(content) > 2 and isinstance(content[2], int) else None
         settings = published_settings(weights, path)
         card = {"model": "dual_diffusion", "source": "published", "epoch": epoch, "settings": settings}

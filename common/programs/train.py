@@ -100,7 +100,8 @@ def _start(options: Namespace, clips: list[Clip], folder: Path) -> tuple[Diffusi
     if not options.resume:
         card = new_card(options, clips)
         torch.manual_seed(options.seed)
-        return checkpoint.make_lifter(card), card, None
+        path = options.pretrained_model
+        return checkpoint.make_lifter(card, checkpoint.load(Path(path))["weights"] if path else None), card, None
     path = checkpoint.find(folder, options.resume)
     content = checkpoint.load(path)
     if "optimizer" not in content or "history" not in content:

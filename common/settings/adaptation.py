@@ -80,7 +80,10 @@ DEMO: dict[str, object] = {
 }
 
 # Flags of the common table that mean nothing here; a typed one is refused rather than passed over.
-REFUSED = ("render", "compile", "by_subject", "export_training_curves", "patience", "max_time", "repeat_n")
+REFUSED = (
+    *("render", "compile", "by_subject", "export_training_curves", "patience", "max_time", "repeat_n"),
+    "pretrained_model",
+)
 # What --as-published stands for.
 PUBLISHED = {"protocol": "published", "variant": "published", "select": "test", "root": "gt", "target_split": "test"}
 

@@ -120,6 +120,7 @@ FLAGS: tuple[Flag, ...] = (
         "training",
         Flag(("-c", "--checkpoint"), "folder for checkpoints and results", "checkpoint/model"),
         Flag(("-r", "--resume"), "continue from this file of the checkpoint folder", ""),
+        Flag(("--pretrained_model", "--pretrained-model"), "start training from the weights of this file", ""),
         Flag(("-e", "--epochs"), "epochs", 100, int),
         Flag(("--max-steps",), "end training after so many steps", None, int),
         Flag(("--max-seconds",), "end training after so many seconds of training steps", None, float),
@@ -154,7 +155,7 @@ FLAGS: tuple[Flag, ...] = (
         ),
         Flag(("--p2",), "also protocol 2, after Procrustes alignment", False, None),
         Flag(("--by-subject",), "also a table for each test subject", False, None),
-        Flag(("--no-eval",), "train without the evaluation at the end", False, None),
+        Flag(("--no-eval", "--no_eval"), "train without the evaluation at the end", False, None),
         Flag(("--protocol",), "how data are cut, weighted and scored", "default", str, ("default", "published")),
         Flag(("--as-published",), "--protocol published, --select test and --variant published together", False, None),
     ),
@@ -211,13 +212,35 @@ ACCEPTED: dict[str, tuple[bool, str]] = {
     "--no-bone-length": (False, "the published program never read it"),
     "--no-proj": (False, "the published program never read it"),
     "--compare": (False, "the published program never read it"),
+    **{
+        name: (True, "the published program never read it")
+        for name in (
+            *("-alpha", "-beta", "-lcs", "-depth", "-ldg", "--ft", "--ftpath", "--ftchk", "--postrf", "--ftpostrf"),
+            *("--cond_pose_mask_prob", "--cond_part_mask_prob", "--cond_joint_mask_prob", "--input-npz"),
+        )
+    },
+    "-e_gt": (True, "-e says the epochs in every program"),
+    "--data-augmentation": (True, "on; -no-da turns it off"),
+    **{
+        f"--{part}_{kind}": (True, "the 2D input of training and evaluation is used as it is")
+        for part in ("train", "train_val", "test")
+        for kind in ("extra_noise_std", "joint_drop")
+    },
     "--out_all": (True, "the model's name says it: diff3dhpe or diff3dhpe_s2f"),
     "--loss_type": (True, "the published program never read it"),
 }
 
 
+# Of these, what only one value can be said of.
+ONLY = {"--data-augmentation": ("true",)} | {
+    name: ("0", "0.0") for name in ACCEPTED if name.endswith(("extra_noise_std", "joint_drop"))
+}
+
+
 class _Notice(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None):
+        if values and str(values).lower() not in ONLY.get(option_string, (str(values).lower(),)):
+            parser.error(f"{option_string} {values}: not here; {ACCEPTED[option_string][1]}")
         namespace.notices = [*getattr(namespace, "notices", []), f"{option_string}: {ACCEPTED[option_string][1]}"]
 
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 PRESETS: dict[str, dict[str, object]] = {
     "h36m": {"model": "graphdiffu", "checkpoint": "checkpoint/model_h36m"},
     "h36m_gt": {"model": "graphdiffu", "checkpoint": "checkpoint/model_h36m_gt", "keypoints": "gt", "epochs": 120},
+    "in_the_wild": {
+        "model": "mixste",
+        "keypoints": "detectron_pt_coco",
+        "checkpoint": "checkpoint/model_in_the_wild",
+        "epochs": 400,
+        "p2": True,
+    },
     "3dhp": {
         "model": "graphdiffu",
         "dataset": "3dhp",

@@ -95,7 +95,7 @@ def flat(entry, path=""):
         ("keypoints_3d_dualdiff", lambda a: a[:-1], "39 frames, but keypoints_3d_gt.npy has 40"),
         ("keypoints_3d_dualdiff", lambda a: a[:, :16], r"shape \(40, 16, 3\), expected \(frames, 17, 3\)"),
         ("keypoints_3d_tri", lambda a: np.where(np.arange(40)[:, None, None] == 7, np.nan, a), "first is 7"),
-        ("keypoints_3d_tri", lambda a: a / 1000, "another size than the truth's, which is in millimetres"),
+        ("keypoints_3d_tri", lambda a: a / 1000, "not in millimetres, as the truth"),
         ("keypoints_3d_gt", lambda a: a / 30, "neither millimetres nor metres"),
         ("keypoints_3d_gt", lambda a: a[:0], "expected"),
         ("keypoints_3d_gt", lambda a: a.astype(str), "array of numbers"),

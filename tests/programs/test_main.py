@@ -112,6 +112,16 @@ def test_random_prompts_are_refused_outside_tests(tmp_path, capsys, random_promp
     assert code == 2 and "random" in err.strip().splitlines()[-1]
 
 
+def test_training_starts_from_the_weights_of_a_file(trained, tmp_path, capsys):
+    """With a learning rate of zero they come out again."""
+    line = [*flags(tmp_path, "--no-eval -e 1 --debug --pretrained_model"), str(trained / "last.bin"), "-lr", "0"]
+    assert call(capsys, line)[0] == 0
+    before, after = (checkpoint.load(folder / "last.bin")["weights"] for folder in (trained, tmp_path))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    code, err = call(capsys, [*line, "-dep", "2"])
+    assert code == 2 and "missing" in err.strip().splitlines()[-1]
+
+
 def test_batch_of_four_frames_is_one_window(tmp_path, capsys):
     assert call(capsys, [*flags(tmp_path, "--no-eval --debug -e 1"), "-b", "4"])[0] == 0
 
@@ -219,7 +229,7 @@ def test_scripts_explain_themselves(script):
 def test_a_damaged_checkpoint_is_told(trained, capsys, tmp_path):
     (tmp_path / "cut.bin").write_bytes((trained / "last.bin").read_bytes()[:1000])
     code, err = call(capsys, f"-gpu -1 --nolog --data-root {h36m_folder()} -c {tmp_path} --evaluate cut.bin")
-    assert code == 2 and "not a readable checkpoint" in err
+    assert code == 2 and "cut.bin: cut off" in err
     assert checkpoint.load(trained / "last.bin")["card"]["model"] == "mixste"
 
 
