@@ -32,12 +32,6 @@ def trained(tmp_path_factory):
     return folder
 
 
-PUBLISHED = [
-    "-d h36m -k cpn_ft_h36m_dbb -str S1,S5,S6,S7,S8 -ste S9,S11 -c {c} -gpu 0 -lrd 0.998 --nolog -e 100",
-    "-d h36m -k gt -str S1,S5,S6,S7,S8 -ste S9,S11 -c {c} -gpu 0 --nolog -lrd 0.998 -e 100",
-]
-
-
 @pytest.fixture
 def random_prompts(tmp_path, monkeypatch):
     """Prompt features of a tiny random tower where the program looks for CLIP's, allowed for this test alone."""
@@ -53,21 +47,6 @@ def random_prompts(tmp_path, monkeypatch):
         line = ["--random", "--layout", layout, "--actions", *actions.split(","), "--out", str(out)]
         assert write_prompts(line) == 0
     return cache
-
-
-@pytest.mark.parametrize("line", PUBLISHED)
-@pytest.mark.parametrize("frames", [27, 1])
-def test_published_lines_train_and_evaluate(tmp_path, capsys, random_prompts, line, frames):
-    """The lines as typed, with the default model; only what makes them finish in seconds is added."""
-    preset = "h36m_gt" if "-k gt" in line else "h36m"
-    small = f" --data-root {h36m_folder()} -cs 16 -dep 1 -e 1 --debug"
-    train = line.format(c=tmp_path) + small + f" -s {frames} -f {frames}"
-    assert call(capsys, train, preset)[0] == 0
-    evaluate = line.format(c=tmp_path) + f" --data-root {h36m_folder()} --debug --evaluate best_epoch_1_1.bin --p2"
-    evaluate += f" -sampling_timesteps 10 -num_proposals 20 -b 4 -s {frames} -f {frames}"
-    code, err = call(capsys, evaluate, preset)
-    assert code == 0, err
-    assert (tmp_path / "h36m_test_log_H20_K10.txt").is_file()
 
 
 @pytest.mark.parametrize(
@@ -110,6 +89,19 @@ def test_random_prompts_are_refused_outside_tests(tmp_path, capsys, random_promp
     typed = [a if a != "mixste" else "graphdiffu" for a in flags(tmp_path / "c")]
     code, err = call(capsys, typed)
     assert code == 2 and "random" in err.strip().splitlines()[-1]
+
+
+def test_the_published_variant_of_diff3dhpe_is_stored_with_the_weights(tmp_path, capsys):
+    """It stands for the published step and for two separate runs of the body and the mirrored one."""
+    from common.diffusion.diff3dhpe import ddim_step_published
+
+    for more, apart in (("--variant published", True), ("", False)):
+        folder = tmp_path / str(apart)
+        assert call(capsys, flags(folder, f"--model diff3dhpe --debug -e 1 --no-eval {more}"))[0] == 0
+        content = checkpoint.load(folder / "last.bin")
+        assert content["card"]["variant"] == ("published" if apart else "default")
+        diffusion = checkpoint.make_lifter(content["card"], content["weights"]).diffusion
+        assert diffusion.mirror_apart is apart and (diffusion.step is ddim_step_published) is apart
 
 
 def test_training_starts_from_the_weights_of_a_file(trained, tmp_path, capsys):
