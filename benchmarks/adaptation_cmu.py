@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from argparse import Namespace
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +26,19 @@ from common.adaptation.lifter import load_source_only, read
 from common.adaptation.score import MEASURES, score_lifter
 from common.adaptation.source import find_source
 from common.adaptation.work import adapt
-from common.datasets import DATASETS, DataSet
+from common.datasets import SOURCES, Source
 from common.datasets.clips import Clip
 from common.datasets.synthetic.detector import detect_old
 from common.datasets.windows import Windows
 from common.engine import devices
+from common.engine.evaluation import sampling_of
 from common.engine.log import say
+from common.engine.training import BEST, train
 from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
 from common.geometry.skeleton import H36M_17
-from common.programs.main import guarded
-from common.programs.train import BEST, train
-from common.settings.adaptation import FLAGS, PRESETS, check
-from common.settings.flags import parse
+from common.programs.door import guarded
+from common.settings.adaptation import AdaptationSettings, read_settings
+from common.settings.lifting import DataSettings, Settings
 
 NAME = "other_cameras"
 SIZE = (1280, 960)  # pixels
@@ -79,19 +80,19 @@ def quaternion(turn: np.ndarray) -> tuple[float, ...]:
     return tuple(np.linalg.eigh(k)[1][:, -1])
 
 
-def other_cameras(options: Namespace, role: str) -> list[Clip]:
+def other_cameras(data: DataSettings, subjects: tuple[str, ...], role: str, seed: int = 1) -> list[Clip]:
     """The test subjects' takes, each once per camera of ours. `-k gt` gives exact 2D, any other name our detector's."""
-    takes = {(clip.subject, clip.action): clip for clip in DATASETS["h36m"].load(options, "test")}
+    takes = {(clip.subject, clip.action): clip for clip in SOURCES["h36m"].load(data, data.subjects_test, "test")}
     clips = []
     for clip in takes.values():
         world = clip.camera.camera_to_world(torch.from_numpy(clip.positions_3d.astype(np.float64)))
         centre = world.mean((0, 1)).numpy()
-        rng = np.random.default_rng([options.seed, len(clips)])
+        rng = np.random.default_rng([seed, len(clips)])
         for number in range(len(AZIMUTHS)):
             camera = other_camera(number, centre)
             points = camera.world_to_camera(world)
             pixels = camera.project(points).numpy()
-            pixels = pixels if options.keypoints == "gt" else detect_old(pixels, H36M_17, SIZE, clip.fps, rng)[0]
+            pixels = pixels if data.keypoints == "gt" else detect_old(pixels, H36M_17, SIZE, clip.fps, rng)[0]
             screen = pixels_to_screen(torch.from_numpy(pixels), *SIZE).numpy().astype(np.float32)
             clips.append(
                 replace(clip, camera=camera, keypoints_2d=screen, positions_3d=points.numpy().astype(np.float32))
@@ -99,9 +100,9 @@ def other_cameras(options: Namespace, role: str) -> list[Clip]:
     return clips
 
 
-def target_takes(options: Namespace, role: str) -> list[Clip]:
+def target_takes(data: DataSettings, subjects: tuple[str, ...], role: str, seed: int = 1) -> list[Clip]:
     """For training on the target: the takes that adaptation sees, labels and all."""
-    return split_takes(other_cameras(options, role))[0]
+    return split_takes(other_cameras(data, subjects, role, seed))[0]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -116,56 +117,62 @@ def main(argv: list[str] | None = None) -> int:
     return guarded(compare, parser.parse_args(argv))
 
 
-def compare(arguments: Namespace) -> int:
+def compare(arguments: argparse.Namespace) -> int:
     """Train, adapt, score, write the table."""
-    DATASETS[NAME] = DataSet(other_cameras, H36M_17, NAME)
-    DATASETS[NAME + "_takes"] = DataSet(target_takes, H36M_17, NAME)
+    seed = arguments.seed
+    SOURCES[NAME] = Source(partial(other_cameras, seed=seed), H36M_17, NAME)
+    SOURCES[NAME + "_takes"] = Source(partial(target_takes, seed=seed), H36M_17, NAME)
     typed = ["--data-root", str(arguments.folder), "-c", str(arguments.out), "-k", arguments.keypoints, *SMALL.split()]
     typed += ["-e", str(arguments.epochs), "--target", NAME, "-str", "S1,S5", "-ste", "S9,S11"]
-    typed += ["--seed", str(arguments.seed), "-gpu", arguments.gpu]
-    options = parse(typed, None, PRESETS["h36m_transfer"], None, FLAGS)
-    check(options)
-    place = devices.join(options.gpu, say)
-    source = find_source(options, place)
+    typed += ["--seed", str(seed), "-gpu", arguments.gpu]
+    settings, own, _ = read_settings("h36m_transfer", typed)
+    place = devices.join(arguments.gpu, say)
+    source = find_source(settings, own, place)
     rows = {}
     for teacher in arguments.variants.split(","):
-        own = Namespace(**vars(options))
-        own.checkpoint, own.teacher = str(arguments.out / f"teacher_{teacher}"), teacher
-        report = results.evaluate_file(own, place, adapt(own, place, source))
+        there = settings.changed(checkpoint=str(arguments.out / f"teacher_{teacher}"))
+        taught = replace(own, teacher=teacher)
+        report = results.evaluate_file(there, taught, place, adapt(there, taught, place, source))
         rows.setdefault("source only", report["before"])
         rows[f"adapted, teacher {teacher}"] = report["after"]
-    rows["trained on the target's labels"] = score_trained(train_on_target(options, place), options, place)
-    write(arguments.out, rows, options)
+    rows["trained on the target's labels"] = score_trained(train_on_target(settings, own, place), settings, own, place)
+    write(arguments.out, rows, f"{arguments.keypoints}, seed {seed}")
     return 0
 
 
-def train_on_target(options: Namespace, place: devices.Place) -> Path:
+def train_on_target(settings: Settings, own: AdaptationSettings, place: devices.Place) -> Path:
     """A lifter of the same size, with as many optimiser steps as the source's, on the takes that adaptation sees."""
-    own = Namespace(**vars(options))
-    own.checkpoint, own.dataset = str(Path(options.checkpoint) / "on_target"), NAME + "_takes"
-    frames = [
-        sum(map(len, clips)) for clips in (DATASETS["h36m"].load(options, "train"), target_takes(options, "train"))
-    ]
-    longer = frames[0] / frames[1]
-    own.epochs, own.lr_decay = round(options.source_epochs * longer), options.source_lr_decay ** (1 / longer)
-    own.batch_size, own.learning_rate = options.source_batch_size, options.source_learning_rate
-    own.subjects_train, own.select, own.no_eval, own.given = options.subjects_test, "last", True, {}
-    train(own, place)
-    return Path(own.checkpoint) / BEST
+    folder, data, seed = Path(settings.run.checkpoint) / "on_target", settings.data, settings.run.seed
+    source = SOURCES["h36m"].load(data, data.subjects_train, "train")
+    longer = sum(map(len, source)) / sum(map(len, target_takes(data, (), "train", seed)))
+    training = settings.changed(
+        checkpoint=str(folder),
+        dataset=NAME + "_takes",
+        subjects_train=data.subjects_test,
+        epochs=round(own.source_epochs * longer),
+        lr_decay=own.source_lr_decay ** (1 / longer),
+        batch_size=own.source_batch_size,
+        learning_rate=own.source_learning_rate,
+        select="last",
+        no_eval=True,
+    )
+    train(replace(training, given=frozenset()), place)
+    return folder / BEST
 
 
-def score_trained(path: Path, options: Namespace, place: devices.Place) -> dict:
+def score_trained(path: Path, settings: Settings, own: AdaptationSettings, place: devices.Place) -> dict:
     content = read(path)
-    clips = load_target(options, say, scored_only=True)[1]
-    windows = Windows(clips, H36M_17, content["card"]["frames"], None, place.device)
-    return score_lifter(load_source_only(content).to(place.device).eval(), windows, results.sampling_of(options), place)
+    clips = load_target(settings.data, own.target, own.target_split, say, scored_only=True)[1]
+    windows = Windows(clips, H36M_17, content["card"]["frames"], device=place.device)
+    sampling = replace(sampling_of(settings, content["card"]), protocol_2=True)
+    return score_lifter(load_source_only(content).to(place.device).eval(), windows, sampling, place)
 
 
-def write(out: Path, rows: dict[str, dict], options: Namespace) -> None:
+def write(out: Path, rows: dict[str, dict], title: str) -> None:
     """table.md and table.json: P_Agg, means over frames."""
     heads = list(MEASURES.values())
     lines = [
-        f"| {options.keypoints}, seed {options.seed} | " + " | ".join(heads) + " |",
+        f"| {title} | " + " | ".join(heads) + " |",
         "|---" * (1 + len(heads)) + "|",
     ]
     for name, scores in rows.items():

@@ -20,18 +20,17 @@ import re
 import shlex
 import sys
 import time
-from argparse import Namespace
 from pathlib import Path
 
 from benchmarks.paired import RESAMPLES, check_comparable, run_of, table
 from benchmarks.timing import machine
 from common.engine import checkpoint, devices
 from common.engine.log import say
+from common.engine.training import train
 from common.errors import UserError
-from common.programs.main import check, guarded
-from common.programs.train import train
-from common.settings.config_files import read_config
-from common.settings.flags import FLAGS, parse
+from common.programs.door import guarded
+from common.programs.main import read_settings
+from common.settings.lifting import FLAGS, Settings
 from common.settings.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -68,37 +67,37 @@ def budget_flags(budget: list[str] | None) -> dict[str, float]:
     return {kind: value}
 
 
-def options_of(label: str, seed: int, budget: dict[str, float], preset: str, rest: list[str]) -> Namespace:
-    """The main program's options of one run."""
+def settings_of(
+    label: str, seed: int, budget: dict[str, float], preset: str, rest: list[str]
+) -> tuple[Settings, list[str]]:
+    """The main program's settings of one run, and the command line that they come from."""
     (kind, value), *_ = budget.items()
-    folder = parse(rest, None, PRESETS[preset], read_config).checkpoint
+    folder = read_settings(preset, rest)[0].run.checkpoint
     place = str(Path(folder) / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', label)}_seed{seed}")
     argv = [*rest, *model_flags(label), "--seed", str(seed), "-c", place]
     argv += [f"--max-{kind}", str(int(value) if kind == "steps" else value)]
-    options = parse(argv, None, PRESETS[preset], read_config)
-    if "epochs" not in options.typed:
-        options.epochs = 1_000_000  # the budget ends the run
-    check(options)
+    settings = read_settings(preset, argv)[0]
     for name in ("evaluate", "resume", "demo", "no_eval"):
-        if getattr(options, name):
+        if settings.value(name):
             raise UserError(f"--{name.replace('_', '-')}: not in a comparison, which trains and evaluates by itself")
-    options.argv = argv
-    return options
+    if "epochs" not in settings.typed:
+        settings = settings.changed(epochs=1_000_000)  # the budget ends the run
+    return settings, argv
 
 
-def run(label: str, options: Namespace, place: devices.Place) -> dict:
+def run(label: str, settings: Settings, argv: list[str], place: devices.Place) -> dict:
     """Train and evaluate one model, or take the finished run that the same command left."""
-    folder = Path(options.checkpoint)
+    folder = Path(settings.run.checkpoint)
     done, report_file = folder / "compare.json", folder / "report.json"
     if done.is_file() and report_file.is_file():
         left = json.loads(done.read_text(encoding="utf-8"))
-        if left["arguments"] == options.argv:
+        if left["arguments"] == argv:
             say(f"{folder}: finished before; taken as it is")
             return run_of(_read(report_file), label, **left["run"])
         raise UserError(f"{folder}: holds a run with other settings; give another -c or remove it")
-    say(f"{label}, seed {options.seed}: training in {folder}")
+    say(f"{label}, seed {settings.run.seed}: training in {folder}")
     commit = commit_of(ROOT)
-    report = train(options, place)
+    report = train(settings, place)
     history = checkpoint.load(checkpoint.find(folder, "last.bin"))["history"]
     facts = {
         "commit": commit,
@@ -106,7 +105,7 @@ def run(label: str, options: Namespace, place: devices.Place) -> dict:
         "trained_seconds": round(sum(row["seconds"] for row in history), 1),
         "epochs": len(history),
     }
-    done.write_text(json.dumps({"arguments": options.argv, "run": facts}, indent=1) + "\n", encoding="utf-8")
+    done.write_text(json.dumps({"arguments": argv, "run": facts}, indent=1) + "\n", encoding="utf-8")
     return run_of(report, label, **facts)
 
 
@@ -134,17 +133,17 @@ def commit_of(root: Path) -> str:
         return "unknown"
 
 
-def compare_models(args: Namespace, rest: list[str]) -> dict:
+def compare_models(args: argparse.Namespace, rest: list[str]) -> dict:
     """Train every model with every seed; the comparison as plain types."""
     budget = budget_flags(args.budget)
     if len(set(args.models)) < len(args.models) or len(set(args.seeds)) < len(args.seeds):
         raise UserError("--models and --seeds: each once")
     # Every command line is read before the first run starts.
-    planned = [(m, options_of(m, seed, budget, args.preset, rest)) for m in args.models for seed in args.seeds]
-    place = devices.join(planned[0][1].gpu, say)
+    planned = [(m, *settings_of(m, seed, budget, args.preset, rest)) for m in args.models for seed in args.seeds]
+    place = devices.join(planned[0][1].run.gpu, say)
     runs = []
-    for label, options in planned:
-        runs.append(run(label, options, place))
+    for label, settings, argv in planned:
+        runs.append(run(label, settings, argv, place))
         check_comparable(runs)
     models, seeds = " ".join(args.models), " ".join(map(str, args.seeds))
     typed = f"--models {models} --seeds {seeds} --budget {' '.join(args.budget)} {shlex.join(rest)}".strip()

@@ -23,9 +23,10 @@ from pathlib import Path
 
 from benchmarks.work import SETTINGS
 from common.diffusion.lifter import DiffusionLifter
+from common.engine.evaluation import flop_per_window
+from common.engine.opening import Opened
 from common.geometry.skeleton import H36M_17
 from common.models import REGISTRY, build
-from common.programs.evaluate import flop_per_window
 
 PAGE = Path(__file__).parents[1] / "docs/scaling.md"
 MARKS = ("<!-- hours -->", "<!-- end hours -->")
@@ -64,7 +65,7 @@ def flop(job: Job) -> int:
     sizes = {"frames": job.frames, "joints": len(H36M_17), "channels": 512, "depth": 8}
     network = build(job.model, **sizes, **{k: v for k, v in SETTINGS.items() if k in row.options})
     card = {"model": job.model, "frames": job.frames, "joints": len(H36M_17)}
-    return flop_per_window(DiffusionLifter(network, H36M_17), card)
+    return flop_per_window(Opened(DiffusionLifter(network, H36M_17), card, Path()))
 
 
 def windows(frames: int, clips: int, length: int) -> float:

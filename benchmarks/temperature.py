@@ -12,30 +12,29 @@ from pathlib import Path
 
 import torch
 
-from common.datasets import dataset, hold_out, load_clips
+from common.datasets import hold_out, load_clips
 from common.datasets.windows import Windows
 from common.engine import checkpoint, devices
 from common.engine.evaluate import evaluate, evidence_of
+from common.engine.evaluation import sampling_of
 from common.engine.log import say
 from common.engine.opening import open_lifter
-from common.programs.evaluate import sampling_of
-from common.programs.main import check, guarded
+from common.programs.door import guarded
+from common.programs.main import read_settings
 from common.scoring.hypotheses import AGGREGATIONS
 from common.scoring.metrics import mpjpe
-from common.settings.flags import parse
-from common.settings.presets import PRESETS
 
 TEMPERATURES = (0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parse(sys.argv[1:] if argv is None else argv, __doc__, PRESETS["h36m"])
-    check(options)
-    place = devices.join(options.gpu, say)
-    path = checkpoint.find(Path(options.checkpoint), options.evaluate)
-    lifter, card = open_lifter(path, options, place, say)
-    held = hold_out(load_clips(options, "train", say))[1]
-    windows = Windows(held, dataset(options).skeleton, card["frames"], None, place.device)
+    settings, _ = read_settings("h36m", sys.argv[1:] if argv is None else argv, __doc__)
+    place = devices.join(settings.run.gpu, say)
+    path = checkpoint.find(Path(settings.run.checkpoint), settings.task.evaluate)
+    opened = open_lifter(path, settings, place, say)
+    sampling = sampling_of(settings, opened.card)
+    held = hold_out(load_clips(settings.data, "train", say))[1]
+    windows = Windows(held, opened.skeleton, opened.card["frames"], device=place.device)
     names = [*(f"R_Agg {t}" for t in TEMPERATURES), "P_Agg", "J_Agg_fit"]
     sums = torch.zeros(len(names), dtype=torch.float64)
 
@@ -47,10 +46,10 @@ def main(argv: list[str] | None = None) -> int:
         errors = torch.stack([(mpjpe(p, truth) * batch.mask).sum() for p in found])
         sums.add_(errors.cpu().double())
 
-    errors = evaluate(lifter, windows, sampling_of(options), place, observe)
+    errors = evaluate(opened.lifter, windows, sampling, place, observe)
     for name, total in zip(names, sums.tolist(), strict=True):
         print(f"{name:14} {1000 * total / errors.frames.sum():8.2f} mm")
-    print(f"{len(held)} held-out clips, {int(errors.frames.sum())} frames, H={options.hypotheses}")
+    print(f"{len(held)} held-out clips, {int(errors.frames.sum())} frames, H={sampling.hypotheses}")
     return 0
 
 

@@ -28,12 +28,12 @@ from common.engine import checkpoint
 from common.engine.cards import mean_pose
 from common.engine.devices import Place
 from common.engine.evaluate import Errors, Sampling, evaluate
-from common.engine.train import Recipe, Trainer
+from common.engine.evaluation import mean_pose_errors
+from common.engine.trainer import LifterRecipe, LifterTrainer
 from common.files.reading import load_archive
 from common.geometry.camera import pixels_to_screen
 from common.geometry.skeleton import H36M_17, H36M_17_OF_32
 from common.models.blocks import choose_attention
-from common.programs.evaluate import mean_pose_errors
 
 TRAINING, HELD_OUT = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 FPS, FRAMES = 50.0, 27
@@ -77,7 +77,7 @@ def views(takes: list, seed: int, count: int) -> list[Clip]:
 
 
 def score(lifter, clips: list[Clip], place: Place, hypotheses: int, steps: int) -> Errors:
-    windows = Windows(clips, H36M_17, FRAMES, None, place.device)
+    windows = Windows(clips, H36M_17, FRAMES, device=place.device)
     return evaluate(lifter, windows, Sampling(hypotheses, steps, windows=64, protocol_2=True), place)
 
 
@@ -136,21 +136,32 @@ def main() -> None:
     torch.manual_seed(args.seed)
     lifter = checkpoint.make_lifter(card).to(place.device)
     choose_attention(lifter, place.device, FRAMES, 17, args.amp)
-    recipe = Recipe(10**6, args.batch, args.lr, 1.0, weight_decay=0.05, seed=args.seed, amp=args.amp, steps=STEPS)
-    recipe = replace(recipe, max_seconds=60 * args.minutes)
-    trainer = Trainer(lifter, Windows(views(takes, 1, args.views), H36M_17, FRAMES, None, place.device), recipe, place)
+    recipe = LifterRecipe(
+        epochs=10**6,
+        batch=args.batch,
+        learning_rate=args.lr,
+        lr_decay=1.0,
+        weight_decay=0.05,
+        seed=args.seed,
+        amp=args.amp,
+        limit=STEPS,
+        max_seconds=60 * args.minutes,
+    )
+    first = Windows(views(takes, 1, args.views), H36M_17, FRAMES, device=place.device)
+    trainer = LifterTrainer(lifter, first, recipe, place)
     judged = views(held, 0, 1)[::3]  # for the progress line only: no choice is made by it
     start = time.time()
     while (used := (time.time() - start) / (60 * args.minutes)) < 1:
         for group in trainer.optimizer.param_groups:  # a short warm-up, then half a cosine over the time
             group["lr"] = args.lr * min(1.0, (used + 0.005) / 0.03) * max(0.02, 0.5 * (1 + np.cos(np.pi * used)))
         clips = views(takes, trainer.epoch + 1, args.views)
-        trainer.windows = Windows(clips, H36M_17, FRAMES, trainer_stride(trainer.epoch), place.device)
+        trainer.windows = Windows(clips, H36M_17, FRAMES, stride=trainer_stride(trainer.epoch), device=place.device)
 
-        def validate() -> float | None:
+        def validate() -> dict:
             if trainer.epoch % 10:
-                return None
-            return float(score(lifter, judged, place, 1, 1).mean("protocol_1", np.ones(len(judged), bool))[0, 0])
+                return {"valid_mm": None}
+            errors = score(lifter, judged, place, 1, 1)
+            return {"valid_mm": float(errors.mean("protocol_1", np.ones(len(judged), bool))[0, 0])}
 
         row = trainer.run_epoch(validate)
         card["epoch"] = row["epoch"]
@@ -170,17 +181,17 @@ def save(path: Path, card: dict, lifter) -> None:
     checkpoint.save(path, {"card": card, "weights": weights})
 
 
-def finish(args, card: dict, lifter, held: list, place: Place, trainer: Trainer) -> None:
+def finish(args, card: dict, lifter, held: list, place: Place, trainer: LifterTrainer) -> None:
     """Score the held-out performers with the weights as stored, and write the figures into the card."""
     stored = checkpoint.load(args.output / NAME)
     lifter = checkpoint.make_lifter(stored["card"], stored["weights"]).to(place.device).eval()
     choose_attention(lifter, place.device, FRAMES, 17)
     tests = {"random cameras": views(held, 0, 2)}
     if (args.data / "data_2d_h36m_cpn_ft_h36m_dbb.npz").is_file():
-        tests["Human3.6M's cameras"] = load_h36m(args.data, "cpn_ft_h36m_dbb", ",".join(HELD_OUT))
+        tests["Human3.6M's cameras"] = load_h36m(args.data, "cpn_ft_h36m_dbb", list(HELD_OUT))
     card["errors_mm"] = {n: figures(card, score(lifter, clips, place, 5, 5), clips) for n, clips in tests.items()}
     card["recipe"] = {
-        k: v for k, v in asdict(trainer.recipe).items() if k in ("windows", "learning_rate", "weight_decay", "amp")
+        k: v for k, v in asdict(trainer.recipe).items() if k in ("batch", "learning_rate", "weight_decay", "amp")
     }
     card["recipe"] |= {"views": args.views, "steps": trainer.steps_done, "minutes": round(trainer.seconds / 60, 1)}
     save(args.output / NAME, card, lifter)

@@ -21,7 +21,7 @@ from common.diffusion.noise import window_noise
 from common.engine.chunks import remember
 from common.engine.devices import Place, autocast
 from common.engine.evaluate import Sampling, evidence_of, load_of, sample, score
-from common.engine.train import Recipe, Trainer
+from common.engine.trainer import LifterRecipe, LifterTrainer
 from common.geometry.skeleton import H36M_17
 from common.models import REGISTRY, build
 from common.models.blocks import choose_attention
@@ -101,7 +101,13 @@ class Bench:
         count = max(size.windows, size.batch)
         names = SETTINGS["actions"]
         self.windows = Windows(
-            clips(count, size.frames), H36M_17, size.frames, size.frames, device, False, names, row.centre_only
+            clips(count, size.frames),
+            H36M_17,
+            size.frames,
+            stride=size.frames,
+            device=device,
+            action_names=names,
+            centre_only=row.centre_only,
         )
         self.plain = plain.plain_denoiser(name, self.network)
         self.compiled: dict[str, nn.Module] = {}
@@ -164,10 +170,10 @@ class Bench:
         return work
 
     def _training_step(self, mode: Mode) -> Callable[[], object]:
-        recipe = Recipe(epochs=1, windows=self.size.batch, amp=mode.amp)
-        trainer = Trainer(self.lifter(mode, True), self.windows, recipe, self.place)
+        recipe = LifterRecipe(epochs=1, batch=self.size.batch, amp=mode.amp)
+        trainer = LifterTrainer(self.lifter(mode, True), self.windows, recipe, self.place)
         rows = torch.arange(self.size.batch)
-        return lambda: trainer._step(rows, 1, 0)
+        return lambda: trainer.step(rows, 1, 0)
 
     def _plain_training_step(self) -> Callable[[], object]:
         network = copy.deepcopy(self.plain).train()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -11,9 +10,8 @@ import torch
 
 from common.datasets.synthetic.h36m import write_h36m
 from common.engine.devices import Place
-from common.programs.main import check, run
-from common.settings.flags import parse
-from common.settings.presets import PRESETS
+from common.programs.main import read_settings, run
+from common.settings.lifting import Settings
 
 CPU = Place(torch.device("cpu"))
 
@@ -29,16 +27,14 @@ def h36m_folder() -> Path:
 SMALL = "--model mixste -gpu -1 --nolog -f 5 -cs 16 -dep 1 -b 160 -e 2 -lr 1e-3 -str S1,S5 -ste S9 -a Walking,Phoning"
 
 
-def flags(folder: Path, more: str = "", preset: str = "h36m") -> list[str]:
+def flags(folder: Path, more: str = "") -> list[str]:
     return [*SMALL.split(), "--data-root", str(h36m_folder()), "-c", str(folder), *more.split()]
 
 
-def options(folder: Path, more: str = "", preset: str = "h36m") -> Namespace:
-    parsed = parse(flags(folder, more), None, PRESETS[preset])
-    check(parsed)
-    return parsed
+def settings_of(folder: Path, more: str = "", preset: str = "h36m") -> Settings:
+    return read_settings(preset, flags(folder, more))[0]
 
 
-def command(folder: Path, more: str = "") -> dict | None:
+def command(folder: Path, more: str = "", preset: str = "h36m") -> dict | None:
     """Run the program on the small data set in this process; returns the report."""
-    return run(options(folder, more), CPU)
+    return run(settings_of(folder, more, preset), CPU)

@@ -24,7 +24,7 @@ from common.datasets.windows import Windows
 from common.diffusion.lifter import DiffusionLifter
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling, evaluate, sample
-from common.engine.train import Recipe, Trainer
+from common.engine.trainer import LifterRecipe, LifterTrainer
 from common.geometry.skeleton import H36M_17
 from common.models import REGISTRY, build
 from common.models.blocks import choose_attention
@@ -157,17 +157,20 @@ def trained(device: torch.device, rehearse: bool) -> tuple[DiffusionLifter, Wind
     frames, channels, depth, steps = (5, 32, 1, 60) if rehearse else (27, 64, 4, 500)
     with tempfile.TemporaryDirectory() as folder:
         write_h36m(Path(folder), seconds=0.2 if rehearse else 1.0, progress=False)
-        train, test = (load_h36m(Path(folder), "cpn_ft_h36m_dbb", subjects) for subjects in ("S1,S5,S6", "S9"))
-    windows = Windows(train, H36M_17, frames, None, device)
+        train, test = (
+            load_h36m(Path(folder), "cpn_ft_h36m_dbb", subjects) for subjects in (["S1", "S5", "S6"], ["S9"])
+        )
+    windows = Windows(train, H36M_17, frames, device=device)
     torch.manual_seed(0)
     sizes = {"frames": frames, "joints": 17, "channels": channels, "depth": depth}
     lifter = DiffusionLifter(build("mixste", **sizes), H36M_17).to(device)
     choose_attention(lifter, device, frames, 17)
-    trainer = Trainer(lifter, windows, Recipe(1000, 32, 1e-3, max_steps=steps), Place(device))
+    recipe = LifterRecipe(epochs=1000, batch=32, learning_rate=1e-3, max_steps=steps)
+    trainer = LifterTrainer(lifter, windows, recipe, Place(device))
     while not trainer.spent():
-        trainer.run_epoch(lambda: None)
+        trainer.run_epoch(dict)
     facts = {"steps": trainer.steps_done, "train_mm": trainer.history[-1]["train_mm"], "training_s": trainer.seconds}
-    return lifter, Windows(test[: 8 if rehearse else 40], H36M_17, frames, None, device), facts
+    return lifter, Windows(test[: 8 if rehearse else 40], H36M_17, frames, device=device), facts
 
 
 def bf16(device: torch.device, rehearse: bool) -> dict:

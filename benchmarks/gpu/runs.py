@@ -22,7 +22,7 @@ from common.datasets.synthetic.h36m import write_h36m
 from common.engine import chunks
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling, load_of, sample
-from common.engine.train import Recipe, Trainer
+from common.engine.trainer import LifterRecipe, LifterTrainer
 from common.models import REGISTRY
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def epochs(name: str, size: Size, device: torch.device, stop: int | None) -> dic
     """The state after two short epochs; with `stop`, everything is made anew from a file after so many."""
     trainer = fresh(name, size, device)
     while trainer.epoch < 2:
-        trainer.run_epoch(lambda: None)
+        trainer.run_epoch(dict)
         if trainer.epoch == stop:
             file = io.BytesIO()
             torch.save(state(trainer), file)
@@ -85,13 +85,13 @@ def epochs(name: str, size: Size, device: torch.device, stop: int | None) -> dic
     return state(trainer)
 
 
-def fresh(name: str, size: Size, device: torch.device) -> Trainer:
+def fresh(name: str, size: Size, device: torch.device) -> LifterTrainer:
     _, bench = twins(name, size, device)
-    recipe = Recipe(2, max(1, size.batch // 2), learning_rate=1e-3, steps=STEPS)
-    return Trainer(bench.lifter(MODES["fp32"], True), bench.windows, recipe, bench.place)
+    recipe = LifterRecipe(epochs=2, batch=max(1, size.batch // 2), learning_rate=1e-3, limit=STEPS)
+    return LifterTrainer(bench.lifter(MODES["fp32"], True), bench.windows, recipe, bench.place)
 
 
-def state(trainer: Trainer) -> dict:
+def state(trainer: LifterTrainer) -> dict:
     return {"weights": trainer.lifter.denoiser.state_dict(), **trainer.state()}
 
 
@@ -231,7 +231,7 @@ def one_process(size: Size, device: torch.device) -> dict:
                 if wrapped:
                     ids = [device.index or 0] if device.type == "cuda" else None
                     trainer.objective = DistributedDataParallel(trainer.objective, device_ids=ids)
-                trainer.run_epoch(lambda: None)
+                trainer.run_epoch(dict)
                 states.append(state(trainer))
             total = Place(device, 0, 2).sum(torch.ones(1, device=device))  # an all-reduce, as between processes
             dist.barrier()

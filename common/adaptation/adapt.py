@@ -6,16 +6,13 @@ Every draw is a function of (seed, epoch, step), so that a resumed run repeats a
 from __future__ import annotations
 
 import copy
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
 
-from common.adaptation.lifter import RefinedLifter
+from common.adaptation.lifter import RefinedLifter, contents
 from common.adaptation.losses import (
     Loss,
     View,
@@ -31,16 +28,15 @@ from common.datasets.windows import Batch, Windows
 from common.diffusion.noise import seed_of
 from common.engine.devices import Place, autocast
 from common.engine.evaluate import Sampling, sample
+from common.engine.trainer import Recipe, Trainer
 from common.errors import UserError
 from common.geometry.camera import project
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, kw_only=True)
+class AdaptationRecipe(Recipe):
     """How to adapt. `published` means as the published code has it: placement, pseudo label, gradient of L^2 / 2."""
 
-    epochs: int = 40
-    windows: int = 2  # a step
     hypotheses: int = 3
     steps: int = 1  # of DDIM, trained through
     learning_rate: float = 1e-4
@@ -53,40 +49,37 @@ class Recipe:
     smoothing: int = 51  # frames
     detector_residual: bool = True
     published: bool = False
-    seed: int = 1
-    amp: bool = False
-    limit: int | None = None  # at most so many steps an epoch
 
 
-class Adapter:
-    """Holds the optimiser, the teacher and the history. `target` windows carry no labels (`data.unlabelled`)."""
+class Adapter(Trainer):
+    """Adapts a lifter; holds its teacher. `target` windows carry no labels (`data.unlabelled`)."""
 
-    def __init__(self, lifter: RefinedLifter, source: Windows, target: Windows, recipe: Recipe, place: Place):
-        self.lifter, self.source, self.target, self.recipe, self.place = lifter, source, target, recipe, place
-        self.optimizer = torch.optim.Adam(lifter.adapted().values(), lr=recipe.learning_rate)
+    MEANS = ("target_px", "target_mm", "source_px", "source_mm")
+
+    def __init__(self, lifter: RefinedLifter, source: Windows, target: Windows, recipe: AdaptationRecipe, place: Place):
+        super().__init__(recipe, torch.optim.Adam(lifter.adapted().values(), lr=recipe.learning_rate), place)
+        self.lifter, self.source, self.target = lifter, source, target
         self.teacher = copy.deepcopy(lifter).eval().requires_grad_(False) if recipe.teacher == "ema" else None
-        self.history: list[dict] = []
         self.widths, self.heights = (
             torch.tensor([getattr(target.clips[c].camera, side) for c in target.clip_of], device=place.device)
             for side in ("width", "height")
         )
 
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        return len(self.history)
+    def modules(self) -> Iterable[nn.Module]:
+        return (self.lifter,)
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        return contents(self.lifter)
 
     def state(self) -> dict:
-        """What a checkpoint needs beside the weights."""
-        out = {"optimizer": self.optimizer.state_dict(), "history": self.history, "rng": {"seed": self.recipe.seed}}
+        out = super().state()
         if self.teacher is not None:
             kept, names = dict(self.teacher.named_parameters()), self.lifter.adapted()
             out["teacher"] = {name: kept[name].cpu().clone() for name in names}
         return out
 
     def restore(self, content: dict) -> None:
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.history = list(content["history"])
+        super().restore(content)
         if self.teacher is not None:
             if "teacher" not in content:
                 raise UserError("--teacher ema: the checkpoint holds no teacher; it was adapted without one")
@@ -94,31 +87,21 @@ class Adapter:
             for name, value in content["teacher"].items():
                 parameters[name].data.copy_(value)
 
-    def run_epoch(self, validate: Callable[[], dict]) -> dict:
-        """One pass over the target's windows; returns the history's new row, with what `validate()` measured."""
-        recipe, epoch, start = self.recipe, self.epoch + 1, time.time()
+    def batches(self, epoch: int) -> Sequence[tuple[Tensor, Tensor]]:
+        """One pass over the target's windows: (target rows, source rows) of each step."""
         target = self._order("target", epoch, len(self.target), len(self.target))
         source = self._order("source", epoch, len(self.source), len(self.target))
-        parts = list(zip(target.split(recipe.windows), source.split(recipe.windows), strict=True))[: recipe.limit]
-        sums = torch.zeros(4, device=self.place.device)
-        self.lifter.train()
-        bar = tqdm(parts, desc=f"epoch {epoch}/{recipe.epochs}", leave=False, mininterval=1)
-        for step, (target_rows, source_rows) in enumerate(bar):
-            first = self._update(self._target_loss(target_rows, (epoch, step)))
-            second = self._update(self._source_loss(source_rows, target_rows, (epoch, step)))
-            sums += torch.cat([first, second])
-        self.lifter.eval()
-        means = (sums / max(len(parts), 1)).tolist()
-        if not all(math.isfinite(m) for m in means):
-            raise UserError("adaptation diverged (the loss is not finite); lower -lr; the last checkpoint is intact")
-        names = ("target_px", "target_mm", "source_px", "source_mm")
-        row = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"], **dict(zip(names, means, strict=True))}
-        row |= validate()
-        row["minutes"] = (time.time() - start) / 60
-        for group in self.optimizer.param_groups:
-            group["lr"] *= recipe.lr_decay
-        self.history.append(row)
-        return row
+        return list(zip(target.split(self.recipe.batch), source.split(self.recipe.batch), strict=True))
+
+    def step(self, rows: tuple[Tensor, Tensor], epoch: int, step: int) -> Tensor:
+        """A step on the target, then one on the placed source; returns the four terms MEANS."""
+        target_rows, source_rows = rows
+        first = self._update(self._target_loss(target_rows, (epoch, step)))
+        second = self._update(self._source_loss(source_rows, target_rows, (epoch, step)))
+        return torch.cat([first, second])
+
+    def summary(self, sums: Tensor, steps: int) -> dict[str, float]:
+        return dict(zip(self.MEANS, (sums / max(steps, 1)).tolist(), strict=True))
 
     def _order(self, domain: str, epoch: int, count: int, wanted: int) -> Tensor:
         """`wanted` rows of a domain in random order, all of them before any again."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from common.datasets import dataset, load_clips
+from common.datasets import load_clips, source_of
 from common.datasets.clips import Clip
 from common.errors import UserError
 from common.geometry.skeleton import H36M_17, Skeleton, joint_map
+from common.settings.lifting import EVERYTHING, DataSettings
 
 Notice = Callable[[str], None]
 
@@ -66,42 +66,43 @@ def split_takes(clips: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:
     ]
 
 
-def load_source(options: Namespace, notice: Notice) -> list[Clip]:
+def load_source(data: DataSettings, notice: Notice) -> list[Clip]:
     """The labelled source clips, in the internal layout."""
-    return in_layout(load_clips(options, "train", notice), dataset(options).skeleton, H36M_17)
+    return in_layout(load_clips(data, "train", notice), source_of(data).skeleton, H36M_17)
 
 
-def target_options(options: Namespace) -> Namespace:
-    """The same flags, as the loader of the target reads them."""
-    out = Namespace(**vars(options))
-    out.dataset, out.subjects_train = options.target, options.subjects_test
-    if options.target == "3dhp":  # its training subjects and sequences have other names than -ste and -a mean
-        out.subjects_train, out.actions = "*", "*"
+def target_data(data: DataSettings, target: str) -> DataSettings:
+    """The same settings, as the loader of the target reads them."""
+    out = replace(data, dataset=target, subjects_train=data.subjects_test)
+    if target == "3dhp":  # its training subjects and sequences have other names than -ste and -a mean
+        out = replace(out, subjects_train=EVERYTHING, actions=EVERYTHING)
     return out
 
 
-def load_target(options: Namespace, notice: Notice, scored_only: bool = False) -> tuple[list[Clip], list[Clip]]:
+def load_target(
+    data: DataSettings, target: str, split: str, notice: Notice, *, scored_only: bool = False
+) -> tuple[list[Clip], list[Clip]]:
     """(clips to adapt on, clips to score) of the target, labels still in, in the internal layout.
 
-    --target-split test: both are the clips that are scored. train: 3DHP's training set; of a data set without a
+    split 'test': both are the clips that are scored. 'train': 3DHP's training set; of a data set without a
     split of its own, every other take. `scored_only` leaves the first list empty and unread.
     """
-    own = target_options(options)
-    skeleton = dataset(own).skeleton
+    own = target_data(data, target)
+    skeleton = source_of(own).skeleton
     joint_order(skeleton, H36M_17)
     scored = load_clips(own, "test", notice)
     adapt: list[Clip] = scored
-    if options.target_split == "train" and options.target != "3dhp":
+    if split == "train" and target != "3dhp":
         adapt, scored = split_takes(scored)
         if not scored:
             raise UserError("the target has one take a subject: nothing is left to score; use --target-split test")
-    elif options.target_split == "train" and not scored_only:
+    elif split == "train" and not scored_only:
         adapt = load_clips(own, "train", notice)
     if scored_only:
         adapt = []
     if any(clip.camera.intrinsics is None for clip in adapt):
         raise UserError(
-            f"the training file of {options.target} holds no camera intrinsics, which adaptation needs; "
+            f"the training file of {target} holds no camera intrinsics, which adaptation needs; "
             "data/convert_3dhp.py writes them, or use --target-split test"
         )
     return in_layout(adapt, skeleton, H36M_17), in_layout(scored, skeleton, H36M_17)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint
-from common.errors import UserError
 from common.files.reading import load_torch, understanding
 from common.geometry.skeleton import MPI_INF_3DHP_17
 from common.models.low_rank import LoRALinear, add_lora, base_weights, merge_lora
@@ -58,9 +57,9 @@ def load_adapted(content: dict, source: str = "checkpoint") -> RefinedLifter:
     with understanding(source, "adapted checkpoint"):
         plain = {"card": content["card"], "weights": base_weights(content["weights"])}
         lifter = make_adapted(plain, content["card"]["adaptation"])
-        _fill(lifter.denoiser, content["weights"], source)
+        checkpoint.fill(lifter.denoiser, content["weights"], source)
         if lifter.refiner is not None:
-            _fill(lifter.refiner, content["refiner"], f"{source} (refiner)")
+            checkpoint.fill(lifter.refiner, content["refiner"], f"{source} (refiner)")
     return lifter
 
 
@@ -111,19 +110,6 @@ def _read_published(raw: dict, state: dict[str, Tensor], path: Path) -> dict:
     adapted = make_adapted({"card": card, "weights": None}, card["adaptation"]).denoiser.state_dict()
     out = {"card": card, "weights": {n: bare[n] for n in adapted if n in bare}}
     return out if weights is None else out | {"refiner": weights}
-
-
-def _fill(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    for name, shape in wanted.items():
-        if name not in weights:
-            raise UserError(f"{source}: {name} is missing")
-        if tuple(weights[name].shape) != shape:
-            raise UserError(f"{source}: {name} has shape {tuple(weights[name].shape)}, expected {shape}")
-    unknown = sorted(set(weights) - set(wanted))
-    if unknown:
-        raise UserError(f"{source}: {len(unknown)} unknown parameters, the first is {unknown[0]}")
-    module.load_state_dict(weights)
 
 
 def _cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,61 +2,54 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from common.adaptation.data import in_layout, load_target, target_options
+from common.adaptation.data import in_layout, load_target, target_data
 from common.adaptation.lifter import RefinedLifter, for_evaluation, load_adapted, load_source_only, read
 from common.adaptation.score import actions_table, score_lifter, table
 from common.adaptation.source import check_source
-from common.datasets import dataset
+from common.datasets import source_of
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
 from common.engine import checkpoint, report
-from common.engine.cards import check_card
+from common.engine.cards import resolve
 from common.engine.devices import Place
-from common.engine.evaluate import EVALUATION_WINDOWS, Sampling
+from common.engine.evaluation import sampling_of
+from common.engine.export_3dhp import score_exports
+from common.engine.folder import writable
 from common.engine.log import say
+from common.files.writing import append_line, save_json
 from common.geometry.skeleton import H36M_17, SKELETONS
 from common.models.blocks import choose_attention
-from common.programs.export_3dhp import score_exports
+from common.settings.adaptation import AdaptationSettings
+from common.settings.lifting import Settings
 
 
-def sampling_of(options: Namespace) -> Sampling:
-    """How the flags ask to sample; -b counts windows only where a checkpoint is evaluated."""
-    typed = options.typed.get("batch_size") if options.evaluate else None
-    return Sampling(
-        hypotheses=options.hypotheses,
-        steps=options.sampling_timesteps,
-        windows=options.batch_size_eval or typed or EVALUATION_WINDOWS,
-        seed=options.seed,
-        protocol_2=True,
-        published=options.protocol == "published",
-        amp=options.amp,
-    )
-
-
-def with_protocol_2(sampling: Sampling) -> Sampling:
-    return replace(sampling, protocol_2=True)
-
-
-def evaluate_file(options: Namespace, place: Place, path: Path, scored: list[Clip] | None = None) -> dict:
+def evaluate_file(
+    settings: Settings, own: AdaptationSettings, place: Place, path: Path, scored: list[Clip] | None = None
+) -> dict:
     """Score a checkpoint on the target, an adapted one before and after; write tables, report and exports."""
+    folder = writable(Path(settings.run.checkpoint))
     content = read(path)
     card = content["card"]
     if "adaptation" not in card:
-        check_source(content, options, say)
+        check_source(content, settings, own.target, say)
     if card.get("source") != "published":
-        check_card(card, options)
-    _follow_card(options, card.get("adaptation", {}))
+        resolve(settings, card)
+    own = _follow_card(settings, own, card.get("adaptation", {}))
     if scored is None:
-        scored = load_target(options, say, scored_only=True)[1]
+        scored = load_target(settings.data, own.target, own.target_split, say, scored_only=True)[1]
     skeleton = SKELETONS[card["skeleton"]]
-    published = options.protocol == "published"
-    windows = Windows(in_layout(scored, H36M_17, skeleton), skeleton, card["frames"], None, place.device, published)
-    folder, sampling, limit = Path(options.checkpoint), sampling_of(options), 2 if options.debug else None
-    exports = options.target == "3dhp" and not options.debug
+    windows = Windows(
+        in_layout(scored, H36M_17, skeleton),
+        skeleton,
+        card["frames"],
+        device=place.device,
+        published_test=settings.published,
+    )
+    sampling, limit = replace(sampling_of(settings, card), protocol_2=True), 2 if settings.run.debug else None
+    exports = own.target == "3dhp" and not settings.run.debug
 
     def scores(lifter: RefinedLifter, export: Path, title: str) -> dict:
         lifter.to(place.device).eval()
@@ -66,62 +59,59 @@ def evaluate_file(options: Namespace, place: Place, path: Path, scored: list[Cli
     adapted = "adaptation" in card
     before = scores(load_source_only(content), folder / "source_only", "before" if adapted else "source only")
     after = scores(for_evaluation(load_adapted(content, str(path))), folder, "after") if adapted else None
-    labels = dataset(target_options(options)).labels(target_options(options))
+    target = target_data(settings.data, own.target)
+    labels = source_of(target).labels(target)
     out = {
         "card": {name: value for name, value in card.items() if name != "mean_pose"},
         "checkpoint": {"file": path.name, "sha256": checkpoint.file_hash(path)},
         "synthetic": bool(card.get("synthetic")),
-        "protocol": options.protocol,
-        "as_published": options.published_settings,
-        "target": {"dataset": options.target, "subjects": options.subjects_test, "split": options.target_split,
+        "protocol": settings.data.protocol,
+        "as_published": list(settings.published_settings),
+        "target": {"dataset": own.target, "subjects": ",".join(settings.data.subjects_test), "split": own.target_split,
                    "labels": labels, "clips": len(scored)},
-        "keypoints": options.keypoints,
+        "keypoints": settings.data.keypoints,
         "hypotheses": sampling.hypotheses,
         "steps": sampling.steps,
-        "seed": options.seed,
+        "seed": sampling.seed,
         "frames": before["frames"],
         "columns": report.column_facts(tuple(before["columns"])),
         "before": before,
         "after": after,
     }  # fmt: skip
-    _write(options, out)
+    _write(folder, out)
     if exports and after:
-        score_exports(folder, Path(options.annotations), labels, list(after["columns"]))
+        score_exports(folder, Path(settings.evaluation.annotations), labels, list(after["columns"]))
     return out
 
 
-def _follow_card(options: Namespace, facts: dict) -> None:
+def _follow_card(settings: Settings, own: AdaptationSettings, facts: dict) -> AdaptationSettings:
     """Score the clips that the checkpoint was not adapted on, as its card says, unless a flag says otherwise."""
-    split = facts.get("target_split", options.target_split)
-    if split != options.target_split and "target_split" in options.typed:
-        say(f"Warning: the checkpoint was adapted with --target-split {split}, not {options.target_split}.")
-    elif split != options.target_split:
-        options.target_split = split
-    if facts.get("target", options.target) != options.target:
-        say(f"Warning: the checkpoint was adapted to {facts['target']}, not to {options.target}.")
+    split = facts.get("target_split", own.target_split)
+    if facts.get("target", own.target) != own.target:
+        say(f"Warning: the checkpoint was adapted to {facts['target']}, not to {own.target}.")
+    if split != own.target_split and "target_split" in settings.typed:
+        say(f"Warning: the checkpoint was adapted with --target-split {split}, not {own.target_split}.")
+        return own
+    return replace(own, target_split=split)
 
 
-def _write(options: Namespace, out: dict) -> None:
-    folder = Path(options.checkpoint)
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(folder: Path, out: dict) -> None:
+    target = out["target"]["dataset"]
     before, after = out["before"], out["after"]
-    facts = (
-        f"{'SYNTHETIC ' if out['synthetic'] else ''}target {options.target}, H={out['hypotheses']}, K={out['steps']}"
-    )
+    facts = f"{'SYNTHETIC ' if out['synthetic'] else ''}target {target}, H={out['hypotheses']}, K={out['steps']}"
     if after is None:
         facts += ", source only"
     text = "\n".join(
         [
-            table(f"{facts}, mean over {'sequences' if options.target == '3dhp' else 'actions'}", before, after),
+            table(f"{facts}, mean over {'sequences' if target == '3dhp' else 'actions'}", before, after),
             table(f"{facts}, mean over frames", before, after, "frame_wise"),
             actions_table(before, after),
         ]
     )
     print(text)
-    name = f"{options.target}_test_log_H{out['hypotheses']}_K{out['steps']}.txt"
-    with (folder / name).open("a", encoding="utf-8") as stream:
-        stream.write(text + "\n")
-    report.write(folder / "report.json", out)
+    name = f"{target}_test_log_H{out['hypotheses']}_K{out['steps']}.txt"
+    append_line(folder / name, text + "\n")
+    save_json(folder / "report.json", out)
     say(f"written: {folder / 'report.json'}, {folder / name}")
 
 
@@ -134,9 +124,3 @@ def epoch_line(row: dict, epochs: int) -> str:
         f"placed source {row['source_px']:.2f} px, {row['source_mm']:.2f} mm; "
         f"reprojection {row['reprojection_px']:.3f} px{labels}; lr {row['lr']:.4g}, {row['minutes']:.2f} min"
     )
-
-
-def write_log(folder: Path, history: list[dict]) -> None:
-    """Write the whole log anew from the history: a resumed run leaves no line twice."""
-    lines = [epoch_line(row, len(history)) for row in history]
-    (folder / "training_log.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

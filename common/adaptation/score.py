@@ -15,9 +15,9 @@ from common.adaptation.lifter import RefinedLifter
 from common.datasets.windows import Batch, Windows
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling, evaluate, sample
+from common.engine.export_3dhp import PoseCollector
 from common.engine.report import heading, summarise
 from common.geometry.skeleton import MPI_INF_3DHP_17
-from common.programs.export_3dhp import Export3DHP
 from common.scoring.hypotheses import available
 from common.scoring.measures import score
 from common.scoring.metrics import joint_errors
@@ -67,7 +67,7 @@ def score_lifter(
     columns = list(available(windows.has_camera))
     collector = JointErrors(windows, columns)
     observers: list[Callable] = [collector]
-    exporter = Export3DHP(windows, columns, sampling.steps) if export else None
+    exporter = PoseCollector(windows, columns, sampling.steps) if export else None
     if exporter:
         observers.append(lambda batch, poses: exporter(batch, {n: poses[n][..., collector.order, :] for n in columns}))
 

@@ -1,160 +1,177 @@
-"""Adapt a source lifter as the flags say: clips in, checkpoints out."""
+"""Adapt a source lifter as the settings say: clips in, checkpoints out."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
 
 import torch
 
-from common.adaptation import results
-from common.adaptation.adapt import Adapter, Recipe, mean_reprojection
+from common.adaptation.adapt import AdaptationRecipe, Adapter, mean_reprojection
 from common.adaptation.data import in_layout, load_source, load_target, unlabelled
-from common.adaptation.lifter import contents, count_adapted, load_adapted, make_adapted, read
+from common.adaptation.lifter import count_adapted, load_adapted, make_adapted, read
+from common.adaptation.results import epoch_line
 from common.adaptation.score import score_lifter
 from common.adaptation.source import check_source
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
 from common.engine import checkpoint
-from common.engine.cards import check_card
+from common.engine.cards import resolve
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
-from common.engine.log import Board, say
+from common.engine.folder import claimed, set_aside
+from common.engine.log import say
+from common.engine.run import Plan, run
 from common.errors import UserError
 from common.geometry.skeleton import H36M_17, SKELETONS
 from common.models.blocks import choose_attention
-from common.settings.adaptation import settings_of
+from common.settings.adaptation import AdaptationSettings
+from common.settings.lifting import Settings
 
 BEST = "best_epoch.bin"
+# By --select: the measure in the history's rows whose smallest value is best; 'last' has none.
+MEASURES = {"reprojection": "reprojection_px", "test": "valid_mm", "last": "none"}
 
 
-def adapt(options: Namespace, place: Place, source: Path) -> Path:
-    """Adapt the source lifter as the flags say; returns the best epoch's file."""
+def adapt(settings: Settings, own: AdaptationSettings, place: Place, source: Path) -> Path:
+    """Adapt the source lifter as the settings say; returns the best epoch's file."""
     content = read(source)
-    check_source(content, options, say)
-    check_card(content["card"], options)
-    clips, target = load_source(options, say), load_target(options, say)
-    return adapt_clips(options, place, content, clips, *target)
+    check_source(content, settings, own.target, say)
+    content["card"] = resolve(settings, content["card"])
+    clips, target = load_source(settings.data, say), load_target(settings.data, own.target, own.target_split, say)
+    return adapt_clips(settings, own, place, content, clips, *target)
 
 
 def adapt_clips(
-    options: Namespace, place: Place, content: dict, source: list[Clip], target: list[Clip], scored: list[Clip]
+    settings: Settings,
+    own: AdaptationSettings,
+    place: Place,
+    content: dict,
+    source: list[Clip],
+    target: list[Clip],
+    scored: list[Clip],
 ) -> Path:
     """Adapt on clips. The target's 3D is taken out before anything sees it, but for the root with --root gt; `scored`
     is read with --select test only."""
-    folder, settings = Path(options.checkpoint), settings_of(options)
-    folder.mkdir(parents=True, exist_ok=True)
-    _say_what_reads_labels(options)
-    torch.manual_seed(options.seed)
-    resumed = None
-    if options.resume:
-        resumed = read(checkpoint.find(folder, options.resume))
-        _check_resumed(resumed, settings, options)
-        lifter = load_adapted(resumed, options.resume)
-    else:
-        lifter = make_adapted(content, settings)
-    card = dict(resumed["card"] if resumed else content["card"])
-    card |= {"seed": options.seed, "synthetic": options.demo or card.get("synthetic", False)}
-    card["adaptation"] = settings | _facts(options)
-    lifter.to(place.device)
-    skeleton, frames = SKELETONS[card["skeleton"]], card["frames"]
-    choose_attention(lifter, place.device, frames, card["joints"])
+    folder, resume = Path(settings.run.checkpoint), settings.training.resume
+    with claimed(folder, place):
+        _say_what_reads_labels(own)
+        torch.manual_seed(settings.run.seed)
+        resumed = None
+        if resume:
+            resumed = read(checkpoint.find(folder, resume))
+            _check_resumed(resumed, settings, own)
+            lifter = load_adapted(resumed, resume)
+        else:
+            lifter = make_adapted(content, own.network)
+        card = dict(resumed["card"] if resumed else content["card"])
+        card |= {"seed": settings.run.seed, "synthetic": settings.task.demo or card.get("synthetic", False)}
+        card["adaptation"] = own.network | facts_of(settings, own)
+        lifter.to(place.device)
+        skeleton, frames = SKELETONS[card["skeleton"]], card["frames"]
+        choose_attention(lifter, place.device, frames, card["joints"])
 
-    blind = unlabelled(in_layout(target, H36M_17, skeleton), skeleton, keep_root=options.root == "gt")
-    target_windows = Windows(blind, skeleton, frames, options.stride, place.device)
-    source_windows = Windows(in_layout(source, H36M_17, skeleton), skeleton, frames, options.stride, place.device)
-    adapter = Adapter(lifter, source_windows, target_windows, recipe_of(options, frames), place)
-    if resumed:
-        adapter.restore(resumed)
-    judge = None
-    if options.select == "test":
-        judge = Windows(in_layout(scored, H36M_17, skeleton), skeleton, frames, None, place.device)
-    low_rank, refiner = count_adapted(lifter)
-    say(
-        f"Adapting {low_rank:,} parameters of low rank and {refiner:,} of the refiner, of "
-        f"{sum(p.numel() for p in lifter.parameters()):,}: {len(target_windows):,} target windows, "
-        f"{len(source_windows):,} source windows of {frames} frames."
+        def cut(clips: list[Clip], stride: int | None) -> Windows:
+            return Windows(clips, skeleton, frames, stride=stride, device=place.device)
+
+        blind = unlabelled(in_layout(target, H36M_17, skeleton), skeleton, keep_root=own.root == "gt")
+        target_windows = cut(blind, settings.training.stride)
+        source_windows = cut(in_layout(source, H36M_17, skeleton), settings.training.stride)
+        adapter = Adapter(lifter, source_windows, target_windows, recipe_of(settings, own, frames), place)
+        if resumed:
+            adapter.restore(resumed)
+        judge = cut(in_layout(scored, H36M_17, skeleton), None) if own.select == "test" else None
+        low_rank, refiner = count_adapted(lifter)
+        say(
+            f"Adapting {low_rank:,} parameters of low rank and {refiner:,} of the refiner, of "
+            f"{sum(p.numel() for p in lifter.parameters()):,}: {len(target_windows):,} target windows, "
+            f"{len(source_windows):,} source windows of {frames} frames."
+        )
+        if not resume and not settings.task.demo:
+            set_aside(folder)
+        _epochs(settings, own, place, adapter, card, judge)
+        return checkpoint.find(folder, BEST)
+
+
+def recipe_of(settings: Settings, own: AdaptationSettings, frames: int) -> AdaptationRecipe:
+    training, sampling = settings.training, settings.evaluation
+    return AdaptationRecipe(
+        epochs=training.epochs,
+        batch=max(1, training.batch_size // frames),
+        hypotheses=sampling.hypotheses,
+        steps=sampling.sampling_timesteps,
+        learning_rate=training.learning_rate,
+        lr_decay=training.lr_decay,
+        target_weights=(own.weight_target_2d, own.weight_target_3d),
+        source_weights=(own.weight_source_2d, own.weight_source_3d),
+        root=own.root,
+        teacher=own.teacher,
+        ema_decay=own.ema_decay,
+        smoothing=own.placement_smoothing,
+        detector_residual=not own.placement_exact_2d,
+        published=settings.published,
+        seed=settings.run.seed,
+        amp=settings.run.amp,
+        limit=2 if settings.run.debug else None,
     )
-    _epochs(options, place, adapter, card, judge)
-    return checkpoint.find(folder, BEST)
 
 
-def recipe_of(options: Namespace, frames: int) -> Recipe:
-    return Recipe(
-        epochs=options.epochs,
-        windows=max(1, options.batch_size // frames),
-        hypotheses=options.hypotheses,
-        steps=options.sampling_timesteps,
-        learning_rate=options.learning_rate,
-        lr_decay=options.lr_decay,
-        target_weights=(options.weight_target_2d, options.weight_target_3d),
-        source_weights=(options.weight_source_2d, options.weight_source_3d),
-        root=options.root,
-        teacher=options.teacher,
-        ema_decay=options.ema_decay,
-        smoothing=options.placement_smoothing,
-        detector_residual=not options.placement_exact_2d,
-        published=options.protocol == "published",
-        seed=options.seed,
-        amp=options.amp,
-        limit=2 if options.debug else None,
-    )
-
-
-def _facts(options: Namespace) -> dict:
+def facts_of(settings: Settings, own: AdaptationSettings) -> dict:
     """How the weights came about, for the card."""
-    names = ("target", "target_split", "root", "teacher", "select", "protocol", "hypotheses", "sampling_timesteps")
-    return {name: getattr(options, name) for name in names} | {"target_subjects": options.subjects_test}
+    names = ("target", "target_split", "root", "teacher", "select")
+    sampling = settings.evaluation
+    return {name: getattr(own, name) for name in names} | {
+        "protocol": settings.data.protocol,
+        "hypotheses": sampling.hypotheses,
+        "sampling_timesteps": sampling.sampling_timesteps,
+        "target_subjects": ",".join(settings.data.subjects_test),
+    }
 
 
-def _say_what_reads_labels(options: Namespace) -> None:
-    if options.root == "gt":
+def _say_what_reads_labels(own: AdaptationSettings) -> None:
+    if own.root == "gt":
         say("--root gt: the target's true root is read, as published; this is a label.")
-    if options.select == "test":
+    if own.select == "test":
         say("--select test: the best epoch is chosen by the target's labels, as published; its error is optimistic.")
-    if options.target_split == "test":
+    if own.target_split == "test":
         say("--target-split test: adapts on the 2D of the clips that are scored, as published (transductive).")
 
 
-def _check_resumed(content: dict, settings: dict, options: Namespace) -> None:
+def _check_resumed(content: dict, settings: Settings, own: AdaptationSettings) -> None:
+    resume = settings.training.resume
     stored = content["card"].get("adaptation")
     if stored is None or "optimizer" not in content:
-        raise UserError(f"{options.resume}: no adaptation to go on with in this file")
-    for name, value in settings.items():
-        if stored[name] != value:
-            raise UserError(f"{options.resume}: its {name} is {stored[name]}, the flags ask for {value}")
-    if options.epochs <= len(content["history"]):
-        raise UserError(f"{options.resume}: has {len(content['history'])} epochs already; ask for more with -e")
+        raise UserError(f"{resume}: no adaptation to go on with in this file")
+    for name, value in (own.network | facts_of(settings, own)).items():
+        if name in stored and stored[name] != value:
+            raise UserError(f"{resume}: its {name} is {stored[name]}, the flags ask for {value}")
+    if settings.training.epochs <= len(content["history"]):
+        raise UserError(f"{resume}: has {len(content['history'])} epochs already; ask for more with -e")
 
 
-def _epochs(options: Namespace, place: Place, adapter: Adapter, card: dict, judge: Windows | None) -> None:
-    folder, board = Path(options.checkpoint), Board(options.log, not options.nolog)
-    sampling = Sampling(options.hypotheses, options.sampling_timesteps, 64, options.seed, amp=options.amp)
+def _epochs(
+    settings: Settings, own: AdaptationSettings, place: Place, adapter: Adapter, card: dict, judge: Windows | None
+) -> None:
+    asked, training = settings.evaluation, settings.training
+    sampling = Sampling(
+        asked.hypotheses, asked.sampling_timesteps, 64, settings.run.seed, amp=settings.run.amp, protocol_2=True
+    )
     limit = adapter.recipe.limit
-    measure = {"reprojection": "reprojection_px", "test": "valid_mm", "last": None}[options.select]
 
     def validate() -> dict:
         reprojection = mean_reprojection(adapter.lifter, adapter.target, sampling, place, limit)
         row = {"reprojection_px": reprojection, "valid_mm": None}
         if judge is not None:
-            scores = score_lifter(
-                adapter.lifter, judge, results.with_protocol_2(sampling), place, None, limit, "target"
-            )
+            scores = score_lifter(adapter.lifter, judge, sampling, place, None, limit, "target")
             row["valid_mm"] = scores["columns"]["P_Agg"]["action_wise"]["mpjpe"]
         return row
 
-    while adapter.epoch < options.epochs:
-        row = adapter.run_epoch(validate)
-        row["train_mm"] = row["source_mm"]  # TensorBoard's name for it
-        card["epoch"] = row["epoch"]
-        content = {"card": card, **contents(adapter.lifter), **adapter.state()}
-        earlier = [r[measure] for r in adapter.history[:-1]] if measure else []
-        if measure is None or not earlier or row[measure] < min(earlier):
-            checkpoint.save(folder / BEST, content)
-        if row["epoch"] % options.checkpoint_frequency == 0:
-            checkpoint.save(folder / f"epoch_{row['epoch']}.bin", content)
-        checkpoint.save(folder / "last.bin", content)
-        results.write_log(folder, adapter.history)
-        board.epoch(row)
-        say(results.epoch_line(row, options.epochs))
-    board.close()
+    plan = Plan(
+        folder=Path(settings.run.checkpoint),
+        epochs=training.epochs,
+        best={MEASURES[own.select]: BEST},
+        every=training.checkpoint_frequency,
+        log=None if training.nolog else training.log,
+        lines=lambda history: [epoch_line(row, len(history)) for row in history],
+        tell=lambda row: epoch_line(row, training.epochs),
+    )
+    run(adapter, plan, card, place, validate)

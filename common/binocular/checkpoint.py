@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from common.engine.card_check import check_weights
-from common.engine.checkpoint import save  # noqa: F401  (written whole or not at all)
 from common.errors import UserError
 from common.files.reading import load_torch, understanding
 from common.models.two_view import GraphDenoiser
-from common.settings.two_view import KEYS, check
+from common.settings.two_view import KEYS, Network
+from common.settings.two_view_files import check
 
-VERSION = 1
+VERSION = 2  # 2: every draw of a training is a function of seed, epoch and step
 _PROFILER = re.compile(r"(^|\.)total_(ops|params)$")
 
 
@@ -94,34 +93,22 @@ def published_settings(weights: dict[str, Tensor], path: Path) -> dict[str, obje
     }
 
 
-def build(settings: dict[str, object]) -> GraphDenoiser:
+def build(network: Network) -> GraphDenoiser:
     """A fresh network of the settings."""
     names = ("hid_dim", "num_layer", "n_head", "dropout", "action_emd", "depth_emd")
-    if settings["model.hid_dim"] % settings["model.n_head"]:
-        raise UserError(f"model.hid_dim {settings['model.hid_dim']}: no multiple of model.n_head")
-    return GraphDenoiser(**{name: settings[f"model.{name}"] for name in names})
+    if network.hid_dim % network.n_head:
+        raise UserError(f"model.hid_dim {network.hid_dim}: no multiple of model.n_head")
+    return GraphDenoiser(**{name: getattr(network, name) for name in names})
 
 
-def fill(network: GraphDenoiser, weights: dict[str, Tensor], path: str | Path) -> None:
-    """Load weights strictly; the first thing that does not fit is told in one line."""
-    wanted = network.state_dict()
-    for key in wanted:
-        if key not in weights:
-            raise UserError(f"{path}: parameter {key} is missing")
-        if weights[key].shape != wanted[key].shape:
-            raise UserError(f"{path}: {key} has shape {tuple(weights[key].shape)}, not {tuple(wanted[key].shape)}")
-    if extra := [key for key in weights if key not in wanted]:
-        raise UserError(f"{path}: unknown parameter {extra[0]}")
-    network.load_state_dict(weights)
-
-
-def rng_state() -> dict[str, object]:
-    """The state of PyTorch's generators."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def restore_rng(state: dict[str, object]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+def resumable(path: Path) -> dict:
+    """The content of a checkpoint that a training can go on from. Raises UserError for any other."""
+    content = load(path)
+    if "optimizer" not in content:
+        raise UserError(f"{path}: a published checkpoint cannot be resumed; start from it with --model_diff_path")
+    if content["card"]["version"] < VERSION:
+        raise UserError(
+            f"{path}: written by an earlier version, whose random draws this one does not repeat; evaluate it, or "
+            "start from it with --model_diff_path"
+        )
+    return content

@@ -7,26 +7,27 @@ give the detector's statistics are neither trained on nor evaluated.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from common.binocular.noise import measure, save_noise
-from common.binocular.run import Run, choose_device, fix_seeds, talker
+from common.binocular.run import Run, talker
 from common.binocular.work import evaluate_run, train_run
 from common.datasets import stereo_formats as formats
 from common.datasets import stereo_labels as labels
 from common.datasets.actions import ACTIONS, synthetic_motion
 from common.datasets.stereo import load_split
 from common.datasets.synthetic.body import BODIES, Body, make_body
-from common.files.writing import save_pickle
+from common.engine.devices import Place
+from common.files.writing import save_json, save_pickle, save_text
 from common.geometry.rectification import Rig
 from common.geometry.skeleton import H36M_17, STEREO_17, joint_map
 from common.geometry.stereo import crop_units_to_pixels
-from common.settings import two_view as options
+from common.settings.two_view_files import find_config, read_config, resolve
 
 DATA, OUT = Path("data/demo_2view"), Path("checkpoint/demo_2view")
 SIZE = 384  # pixels, side of the crop
@@ -138,25 +139,25 @@ def make_data(seed: int, folder: Path) -> None:
     noise = measure(calibration)
     noise.source.update(subjects=["calibration 0", "calibration 1"], detections="calibration.pkl", note=NOTE)
     save_noise(folder / "calibration_gauss.npy", noise)
-    (folder / "README.txt").write_text(
+    save_text(
+        folder / "README.txt",
         f"{NOTE}: computed bodies, cameras and detector noise (seed {seed}). Made by --demo; no real person.\n",
-        encoding="utf-8",
     )
 
 
-def run_demo(typed: dict[str, object], seed: int, device: str | None, say: Callable[[str], None]) -> dict:
+def run_demo(typed: dict[str, object], seed: int, place: Place, say: Callable[[str], None], amp: bool = False) -> dict:
     """Make the data, train, evaluate both formats with the last epoch, draw. Returns the report of MHAD's format."""
     data, folder = DATA / f"seed_{seed}", OUT / f"seed_{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     say(f"{NOTE} data to {data}, results to {folder}.")
     make_data(seed, data)
-    file = options.read_config(options.find_config("demo_2view.yml"))
+    file = read_config(find_config("demo_2view.yml"))
     file = {k: v.replace(f"{DATA}/seed_0", str(data)) if isinstance(v, str) else v for k, v in file.items()}
-    settings, _ = options.resolve(file, typed, "demo_2view.yml")
-    fix_seeds(seed)
-    (folder / "stdout.txt").unlink(missing_ok=True)
+    values, _ = resolve(file, typed, "demo_2view.yml")
+    for left in ("stdout.txt", "ckpt_last.pth"):  # an earlier demo's
+        (folder / left).unlink(missing_ok=True)
     say = talker(folder, "info")
-    run = Run(settings, typed, folder, choose_device(device, say), seed, say, figures=3, note=NOTE)
+    run = Run(values=values, typed=typed, folder=folder, place=place, seed=seed, say=say, amp=amp, figures=3, note=NOTE)
     weights = str(train_run(run))
     reports = {}
     for kind in ("mhad", "h36m"):
@@ -168,9 +169,7 @@ def run_demo(typed: dict[str, object], seed: int, device: str | None, say: Calla
         say(f"\n{NOTE} test people, in the format of {kind}:")
         there = folder / kind
         there.mkdir(exist_ok=True)
-        reports[kind] = evaluate_run(
-            Run(settings | changes, typed, there, run.device, seed, say, figures=3, weights=weights, note=NOTE)
-        )
+        reports[kind] = evaluate_run(replace(run, values=values | changes, folder=there, weights=weights))
     summary = {kind: report["results"]["overall"]["all"] for kind, report in reports.items()}
-    (folder / "summary.json").write_text(json.dumps({"note": NOTE, "seed": seed} | summary, indent=1), encoding="utf-8")
+    save_json(folder / "summary.json", {"note": NOTE, "seed": seed} | summary)
     return reports["mhad"]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from common.binocular.evaluate import COLUMNS, ROWS, Scores, gain, published_metrics
 from common.datasets.stereo import StereoData
-from common.files.writing import save_pickle
+from common.files.writing import save_json, save_npy, save_pickle
 from common.geometry.stereo import to_channels
 
 
@@ -30,8 +28,8 @@ def save_arrays(folder: Path, data: StereoData, poses: dict[str, Tensor], states
         "keypoints_3d_gt": data.keypoints_3d,
     }
     for name, value in arrays.items():
-        np.save(folder / f"{name}.npy", value.float().numpy())
-    np.save(folder / "index.npy", data.row.numpy())
+        save_npy(folder / f"{name}.npy", value.float().numpy())
+    save_npy(folder / "index.npy", data.row.numpy())
     content = {
         "keypoints_3d": poses["model"],
         "keypoints_3d_gt": data.keypoints_3d,
@@ -60,8 +58,8 @@ def save_reports(folder: Path, scores: Scores, about: dict) -> dict:
         "results": scores.summary(),
         "gain": {over: {column: gain(scores, column, over) for column in COLUMNS} for over in baselines},
     }
-    for name, content in (("metric.json", metric), ("report.json", report)):
-        (folder / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    save_json(folder / "metric.json", metric)
+    save_json(folder / "report.json", report)
     return report
 
 

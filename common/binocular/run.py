@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from common.engine.devices import keep_memory
+from common.engine.devices import Place, keep_memory
 from common.errors import UserError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """One start of the program: settings, what was typed, where results go, how to talk."""
+    """One start of the program: settings by key, what was typed, where results go, how to talk."""
 
-    settings: dict
-    typed: dict
+    values: dict[str, object]
     folder: Path
-    device: torch.device
+    place: Place
     seed: int
     say: Callable[[str], None]
-    actions: str = "*"
+    typed: dict[str, object]
+    actions: tuple[str, ...] = ("*",)
     figures: int = 0
     weights: str | None = None  # --model_diff_path
     resume: dict | None = None  # content of the resumed checkpoint
-    progress: bool = True
+    amp: bool = False
     note: str = ""  # stands in the report and on the pictures
 
 
-def choose_device(name: str | None, say: Callable[[str], None]) -> torch.device:
-    """The device asked for, or a GPU if PyTorch sees one (CUDA_VISIBLE_DEVICES decides), or the CPU."""
+def choose_place(name: str | None, say: Callable[[str], None]) -> Place:
+    """The device asked for, or a GPU if PyTorch sees one (CUDA_VISIBLE_DEVICES decides), or the CPU.
+
+    name: cpu, cuda, cuda:1 (--device), or a number as -gpu takes it, -1 for the CPU.
+    """
     present = torch.cuda.is_available()
     if name is None and not present:
         say("No CUDA GPU found: computing on the CPU.")
+    if name is not None and name.lstrip("-").isdigit():
+        name = "cpu" if int(name) < 0 or not present else f"cuda:{name}"
     try:
         device = torch.device(name or ("cuda" if present else "cpu"))
         torch.zeros(1, device=device, dtype=torch.float64)  # the triangulation needs float64
@@ -44,7 +47,7 @@ def choose_device(name: str | None, say: Callable[[str], None]) -> torch.device:
         raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
     if device.type == "cpu":
         keep_memory()
-    return device
+    return Place(device)
 
 
 def talker(folder: Path | None, verbose: str) -> Callable[[str], None]:
@@ -58,9 +61,3 @@ def talker(folder: Path | None, verbose: str) -> Callable[[str], None]:
                 stream.write(line + "\n")
 
     return say
-
-
-def fix_seeds(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from common.datasets.clips import Clip
 from common.errors import UserError
+from common.settings.lifting import EVERYTHING
 
 
 def require_file(path: Path, where: str) -> Path:
@@ -85,10 +86,10 @@ def check_pixels(name: str, keypoints: np.ndarray) -> None:
         raise UserError(f"{name}: keypoints within 4 units of the origin; pixels belong in this file")
 
 
-def select_subjects(available: Iterable[str], wanted: str | list[str], source: str) -> list[str]:
-    """The wanted subjects, in the order asked for; each must be there. 'train/*' is all that begin so."""
+def select_subjects(available: Iterable[str], wanted: str | Sequence[str], source: str) -> list[str]:
+    """The wanted subject or subjects, in the order asked for; each must be there. 'train/*' is all that begin so."""
     available, names = list(available), []
-    for name in wanted.split(",") if isinstance(wanted, str) else wanted:
+    for name in [wanted] if isinstance(wanted, str) else wanted:
         found = [name] if name in available else fnmatch.filter(available, name) if "*" in name else []
         if not found:
             raise UserError(f"{source}: no subject {name}; it has {', '.join(available)}")
@@ -96,16 +97,18 @@ def select_subjects(available: Iterable[str], wanted: str | list[str], source: s
     return names
 
 
-def select_actions(clips: list[Clip], wanted: str, notice=lambda line: None, published: bool = False) -> list[Clip]:
-    """Clips of the actions in a comma list: by full name, else by first word, else (with a notice) by prefix.
+def select_actions(
+    clips: list[Clip], wanted: Sequence[str], notice=lambda line: None, *, published: bool = False
+) -> list[Clip]:
+    """Clips of some actions: by full name, else by first word, else (with a notice) by prefix.
 
-    '*' is all; `published` takes every name as a prefix. Raises UserError for a name that selects nothing.
+    ('*',) is all; `published` takes every name as a prefix. Raises UserError for a name that selects nothing.
     """
-    if wanted in ("*", "", None):
+    if tuple(wanted) == EVERYTHING:
         return clips
     chosen: set[str] = set()
     actions = sorted({clip.action for clip in clips})
-    for name in (n.strip() for n in wanted.split(",")):
+    for name in wanted:
         named = [a for a in actions if a == name] or [a for a in actions if a.split(" ")[0] == name]
         prefixed = [a for a in actions if a.startswith(name)]
         if not prefixed:

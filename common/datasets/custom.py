@@ -32,6 +32,7 @@ from common.files.reading import load_archive, understanding
 from common.files.writing import save_npz
 from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
 from common.geometry.skeleton import COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton, joint_map
+from common.settings.lifting import EVERYTHING
 
 MEMBERS = ("positions_3d", "cameras", "fps", "joints", "parents", "left", "right")
 WHERE = "docs/custom_data.md says what belongs into it"
@@ -39,8 +40,8 @@ LARGEST_IMAGE = 1 << 16  # pixels a side
 _LAYOUTS = {"coco": COCO_17, "h36m": H36M_17, "halpe": HALPE_26} | SKELETONS
 
 
-def load_custom(root: Path, name: str, subjects: str | list[str] = "*") -> tuple[list[Clip], Skeleton]:
-    """Clips of the subjects ('*' is all), one for each camera that saw an action, and the data's skeleton.
+def load_custom(root: Path, name: str, subjects: Sequence[str] = EVERYTHING) -> tuple[list[Clip], Skeleton]:
+    """Clips of the subjects (by default all), one for each camera that saw an action, and the data's skeleton.
 
     Metres, camera frame; frames with missing annotations are marked invalid. Where the 2D layout is another than the
     3D's and a map between them is known, the 2D is mapped. Raises UserError for what does not fit together.
@@ -54,7 +55,7 @@ def load_custom(root: Path, name: str, subjects: str | list[str] = "*") -> tuple
 
 
 def _read(
-    data: dict, detections: dict, subjects: str | list[str], name_3d: str, name_2d: str
+    data: dict, detections: dict, subjects: Sequence[str], name_3d: str, name_2d: str
 ) -> tuple[list[Clip], Skeleton]:
     """Clips and skeleton of the two files' contents."""
     missing = [member for member in MEMBERS if member not in data]
@@ -67,9 +68,8 @@ def _read(
     positions, fps = data["positions_3d"], _fps(data["fps"], name_3d)
     if not isinstance(positions, dict) or not all(isinstance(actions, dict) for actions in positions.values()):
         raise UserError(f"{name_3d}: positions_3d is no dictionary of subjects and actions; {WHERE}")
-    wanted = list(positions) if subjects in ("*", "") else subjects
     clips: list[Clip] = []
-    for subject in select_subjects(positions, wanted, name_3d):
+    for subject in select_subjects(positions, subjects, name_3d):
         for action, world in positions[subject].items():
             cameras = read_cameras(data["cameras"], subject, action, name_3d)
             views = detections["positions_2d"].get(subject, {}).get(action)
@@ -81,7 +81,7 @@ def _read(
             for camera, pixels in zip(cameras, views, strict=True):
                 clips.append(_clip(subject, action, camera, fps, pixels, world, layout, skeleton, where))
     if not clips:
-        raise UserError(f"{name_3d}: no action of {wanted if isinstance(wanted, str) else ', '.join(wanted)}")
+        raise UserError(f"{name_3d}: no action of {', '.join(subjects)}")
     return clips, skeleton
 
 

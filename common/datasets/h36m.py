@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ FPS = 50.0
 WHERE = "data/README.MD says how to get it; `python main.py --demo` needs no data"
 
 
-def load_h36m(root: Path, keypoints: str, subjects: str | list[str]) -> list[Clip]:
+def load_h36m(root: Path, keypoints: str, subjects: Sequence[str]) -> list[Clip]:
     """Clips of the subjects, each action seen by four cameras: 50 fps, 17 joints, metres, camera frame.
 
     `keypoints` names the 2D source: 'gt', 'cpn_ft_h36m_dbb', ... ; `detectron_pt_coco` is mapped from COCO's joints.

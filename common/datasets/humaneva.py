@@ -6,6 +6,7 @@ Subjects are named with their split: 'Train/S1' ... 'Validate/S3'. Actions carry
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +23,13 @@ from common.geometry.skeleton import COCO_17, H36M_17, HUMANEVA_15, Skeleton, jo
 
 SKELETON = HUMANEVA_15
 FPS = 60.0
-TRAIN_SUBJECTS = "Train/S1,Train/S2,Train/S3"
-TEST_SUBJECTS = "Validate/S1,Validate/S2,Validate/S3"
+TRAIN_SUBJECTS = ("Train/S1", "Train/S2", "Train/S3")
+TEST_SUBJECTS = ("Validate/S1", "Validate/S2", "Validate/S3")
 WHERE = "data/README.MD says how to get it; `python main_humaneva.py --demo` needs no data"
 
 
-def load_humaneva(root: Path, keypoints: str, subjects: str | list[str]) -> list[Clip]:
-    """Clips of the subjects ('Train/S1,...'), each chunk seen by three cameras: 60 fps, 15 joints, metres.
+def load_humaneva(root: Path, keypoints: str, subjects: Sequence[str]) -> list[Clip]:
+    """Clips of the subjects ('Train/S1', ...), each chunk seen by three cameras: 60 fps, 15 joints, metres.
 
     `keypoints` names the 2D source: 'gt', or 'detectron_pt_coco', which is mapped from COCO's joints. Positions are
     in the camera frame. The cameras have no intrinsics.

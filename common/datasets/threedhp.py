@@ -5,7 +5,7 @@ Files hold pixels and millimetres, camera frame, absolute; clips hold screen uni
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from common.datasets.threedhp_layout import (
 from common.errors import UserError
 from common.files.reading import load_archive, understanding
 from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
+from common.settings.lifting import EVERYTHING
 
 WHERE = "data/convert_3dhp.py makes it from the official download; `python main_3dhp.py --demo` needs no data"
 
@@ -42,13 +43,13 @@ def find_archive(root: Path, split: str, labels: str | None = None) -> tuple[Pat
 
 
 def load_threedhp(
-    root: Path, split: str, labels: str | None = None, sequences: str = "*", published: bool = False
+    root: Path, split: str, labels: str | None = None, sequences: Sequence[str] = EVERYTHING, published: bool = False
 ) -> tuple[list[Clip], str]:
     """Clips of a split, and the label set that they hold (it belongs into every result).
 
     Training: subject 'S1', action 'Seq1', camera '0' ..., eight views a sequence; intrinsics where the converter has
     stored them. Test: one clip a sequence, subject and action both 'TS1', 2D the annotation's, `valid` marks what is
-    scored. `sequences` is a comma list of subjects (S1,S2 or TS1), '*' for all; `published` takes the published test
+    scored. `sequences` are subjects (S1, S2 or TS1), by default all; `published` takes the published test
     intrinsics. Raises UserError for a missing file, another layout and another unit.
     """
     path, labels = find_archive(root, split, labels)
@@ -66,7 +67,7 @@ def _read(archive: dict, path: Path, split: str, labels: str, sequences: str, pu
     if told != labels:
         raise UserError(f"{path}: holds {told}, its name says {labels}")
     subjects = list(dict.fromkeys(name.split(" ")[0] for name in data))
-    wanted = subjects if sequences in ("*", "") else select_subjects(subjects, sequences, path.name)
+    wanted = select_subjects(subjects, sequences, path.name)
     names = [name for name in data if name.split(" ")[0] in wanted]
     if split == "test":
         return [_test_clip(path.name, name, data[name], published) for name in names]

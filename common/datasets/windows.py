@@ -43,6 +43,13 @@ def published_chunk_starts(frames: int, length: int, stride: int) -> list[int]:
     return sorted({min(max(k * stride - overhang, 0), frames - length) for k in range(count + 1)})[:-1]
 
 
+# Rules of cutting training windows, by name: (frames, length, stride) to first frames.
+CUTS: dict[str, Callable[[int, int, int], list[int]]] = {
+    "symmetric": symmetric_starts,
+    "inside": published_chunk_starts,
+}
+
+
 @dataclass(frozen=True)
 class Batch:
     """B windows on the device. Poses root-relative, camera frame, metres; keypoints in screen units.
@@ -79,6 +86,7 @@ class Windows:
         clips: Sequence[Clip],
         skeleton: Skeleton,
         length: int,
+        *,
         stride: int | None = None,
         device: torch.device | str = "cpu",
         published_test: bool = False,

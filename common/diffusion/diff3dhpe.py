@@ -11,9 +11,9 @@ import math
 from collections.abc import Iterable
 from functools import partial
 
+import numpy as np
 from torch import Tensor
 
-from common.datasets.clips import Clip
 from common.diffusion.ddim import cosine_schedule, ddim_step, linear_schedule, logcosine_schedule
 from common.diffusion.lifter import Diffusion
 from common.errors import UserError
@@ -41,26 +41,16 @@ def loss_weight(abar: Tensor, cap: float = 3.0) -> Tensor:
     return (1 + abar / (1 - abar).sqrt()).clamp(max=cap)
 
 
-def normalisation_scale(clips: Iterable[Clip], root: int) -> float:
-    """The largest absolute root-relative coordinate of the clips' valid frames, metres: the network's unit of length.
+def normalisation_scale(poses: Iterable[np.ndarray], root: int) -> float:
+    """The largest absolute root-relative coordinate of some poses (T, J, 3), metres: the network's unit of length.
 
-    Give the training clips. The published code takes it over training and test clips together (and over all 32
+    Give the training poses. The published code takes it over training and test poses together (and over all 32
     recorded joints of Human3.6M), and does not store it with the weights.
     """
-    largest = [_largest(clip, root) for clip in clips]
+    largest = [float(abs(p - p[:, root : root + 1]).max(initial=0.0)) for p in poses]
     if not largest or not max(largest) > 0:
         raise UserError("the normalisation scale needs clips with 3D poses that are not all at the root")
     return max(largest)
-
-
-def clips_beyond(clips: Iterable[Clip], root: int, unit: float) -> list[str]:
-    """Keys of the clips with a coordinate that the clamp to [-1, 1] cannot reach."""
-    return [clip.key for clip in clips if _largest(clip, root) > unit]
-
-
-def _largest(clip: Clip, root: int) -> float:
-    poses = clip.positions_3d[clip.valid]
-    return float(abs(poses - poses[:, root : root + 1]).max(initial=0.0))
 
 
 def diff3dhpe_diffusion(
@@ -98,23 +88,3 @@ def diff3dhpe_diffusion(
         weight=partial(loss_weight, cap=3.0 if clip_loss else math.inf),
         mirror_apart=variant == "published",
     )
-
-
-# What both rows of the registry share; the flags by destination.
-ROW = {
-    "diffusion": diff3dhpe_diffusion,
-    "squared_gradient": False,
-    "variants": True,
-    "published_diffusion": {"variant": "published"},
-    "options": ("time_emb",),
-    "diffusion_options": (
-        "unit",
-        "beta_schedule",
-        "timesteps",
-        "ddim_sampling_eta",
-        "clip_denoised",
-        "clip_loss",
-        "ddim_coefficients",
-        "variant",
-    ),
-}

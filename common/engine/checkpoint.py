@@ -178,6 +178,13 @@ def _match(weights: dict[str, Tensor], wanted: dict[str, tuple], leftovers: tupl
         raise UserError(f"{source}: {len(unknown)} unknown parameters, the first is {unknown[0]}")
 
 
+def fill(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    """Load weights strictly: every parameter with its exact shape and nothing beside. Raises UserError."""
+    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    _match(weights, wanted, (), source)
+    network.load_state_dict(weights)
+
+
 def make_lifter(card: dict, weights: dict[str, Tensor] | None = None) -> DiffusionLifter:
     """The lifter that a card describes, with its weights if given."""
     model = REGISTRY.get(card["model"])

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from common.datasets import DATASETS
+from common.datasets import SOURCES
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
-from common.diffusion.lifter import DiffusionLifter
 from common.engine.devices import Place
-from common.engine.evaluate import EVALUATION_WINDOWS, Sampling, batch_of, evidence_of, sample
+from common.engine.evaluate import Sampling, batch_of, evidence_of, sample
+from common.engine.opening import Opened
 from common.errors import UserError
-from common.models import REGISTRY
-from common.programs.evaluate import sampling_of, text_told
 from common.scoring.hypotheses import AGGREGATIONS
 
 
@@ -30,19 +27,18 @@ class Lifted:
     name: str  # of the aggregation
 
 
-def sampling_for(options: Namespace, card: dict) -> Sampling:
-    """How the flags ask to sample for pictures: as the evaluation does, a few windows at a time."""
-    windows = options.batch_size_eval or EVALUATION_WINDOWS
-    neutral = text_told(options, card) in ("neutral", "both")
-    return replace(sampling_of(options), windows=windows, neutral=neutral, published=False)
-
-
-def windows_of(lifter: DiffusionLifter, clip: Clip, card: dict, place: Place) -> Windows:
+def windows_of(opened: Opened, clip: Clip, place: Place) -> Windows:
     """The windows of one clip, as in its evaluation."""
-    source = DATASETS.get(card.get("dataset"))
+    source = SOURCES.get(opened.card.get("dataset"))
     names = source.action_names([clip]) if source else None
-    centre = REGISTRY[card["model"]].centre_only
-    return Windows([clip], lifter.skeleton, card["frames"], None, place.device, action_names=names, centre_only=centre)
+    return Windows(
+        [clip],
+        opened.skeleton,
+        opened.card["frames"],
+        device=place.device,
+        action_names=names,
+        centre_only=opened.centre_only,
+    )
 
 
 def aggregation_for(windows: Windows) -> str:
@@ -62,18 +58,14 @@ def rows_for(windows: Windows, frames: Iterable[int]) -> list[int]:
 
 
 def lift_clip(
-    lifter: DiffusionLifter,
-    clip: Clip,
-    card: dict,
-    sampling: Sampling,
-    place: Place,
-    frames: Iterable[int] | None = None,
+    opened: Opened, clip: Clip, sampling: Sampling, place: Place, frames: Iterable[int] | None = None
 ) -> Lifted:
     """Sample every window of a clip and aggregate, by R_Agg where the camera is known, by P_Agg elsewhere.
 
     With `frames`, only the windows that answer for them are sampled; what was not lifted is NaN.
     """
-    windows = windows_of(lifter, clip, card, place)
+    lifter = opened.lifter
+    windows = windows_of(opened, clip, place)
     name = aggregation_for(windows)
     joints = len(lifter.skeleton)
     aggregate = np.full((len(clip), joints, 3), np.nan, np.float32)
@@ -92,9 +84,7 @@ def lift_clip(
     return Lifted(aggregate, hypotheses, name)
 
 
-def picture_of(
-    lifter: DiffusionLifter, clip: Clip, card: dict, sampling: Sampling, place: Place, count: int = 3
-) -> np.ndarray:
+def picture_of(opened: Opened, clip: Clip, sampling: Sampling, place: Place, *, count: int = 3) -> np.ndarray:
     """A picture of what the lifter makes of a clip, uint8 RGB (height, width, 3), for TensorBoard.
 
     `count` frames from the middle of the clip: 2D input, prediction, truth. Only the windows that answer for them are
@@ -102,13 +92,14 @@ def picture_of(
     """
     from common.viz.figure import pose_image  # Matplotlib: lifting needs none
 
+    lifter, card = opened.lifter, opened.card
     span = min(len(clip), card["frames"])
     first = (len(clip) - span) // 2
     frames = sorted(set(np.linspace(first, first + span - 1, count + 2).astype(int)[1:-1].tolist()))
     training = lifter.training
     lifter.eval()
     try:
-        lifted = lift_clip(lifter, clip, card, sampling, place, frames)
+        lifted = lift_clip(opened, clip, sampling, place, frames)
     finally:
         lifter.train(training)
     root = lifter.skeleton.root
@@ -119,18 +110,17 @@ def picture_of(
     )
 
 
-def choose_clip(clips: list[Clip], options: Namespace) -> Clip:
-    """The clip that --viz-subject, --viz-action and --viz-camera name; by default the first."""
-    subject = options.viz_subject or clips[0].subject
-    chosen = [clip for clip in clips if clip.subject == subject]
+def choose_clip(clips: list[Clip], subject: str = "", action: str = "", camera: int = 0) -> Clip:
+    """The clip of a subject, an action (with its take) and a camera's number; what is not named: the first there is."""
+    chosen = [clip for clip in clips if clip.subject == (subject or clips[0].subject)]
     if not chosen:
         there = ", ".join(sorted({c.subject for c in clips}))
         raise UserError(f"--viz-subject {subject}: not there; there are {there}")
-    action = options.viz_action or chosen[0].action
+    action = action or chosen[0].action
     named = [c for c in chosen if c.action == action] or [c for c in chosen if c.action_name == action]
     if not named:
         raise UserError(f"--viz-action {action}: not there; there are {', '.join(sorted({c.action for c in chosen}))}")
     views = [c for c in named if c.action == named[0].action]
-    if not 0 <= options.viz_camera < len(views):
-        raise UserError(f"--viz-camera {options.viz_camera}: the clip has cameras 0 to {len(views) - 1}")
-    return views[options.viz_camera]
+    if not 0 <= camera < len(views):
+        raise UserError(f"--viz-camera {camera}: the clip has cameras 0 to {len(views) - 1}")
+    return views[camera]

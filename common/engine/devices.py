@@ -8,12 +8,15 @@ import socket
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from common.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,24 @@ class Place:
     def wait(self) -> None:
         if self.world > 1:
             dist.barrier()
+
+    def lead(self, work: Callable[[], T]) -> T | None:
+        """Let the first process do something before the others go on; returns what it gave, None in the others.
+
+        Where it fails with a UserError, all processes end: the first with the error, the others without a word.
+        """
+        result, error = None, None
+        if self.first:
+            try:
+                result = work()
+            except UserError as mendable:
+                error = mendable
+        failed = bool(self.sum(torch.tensor(float(error is not None), device=self.device)))
+        if error is not None:
+            raise error
+        if failed:
+            raise SystemExit(2)
+        return result
 
 
 def wanted_gpus(text: str, say: Callable[[str], None]) -> list[int]:

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from common.files.writing import save_text
+
 
 def say(line: str) -> None:
     """One line for the user, on stderr so that tables on stdout stay clean."""
@@ -21,20 +23,25 @@ def epoch_line(row: dict) -> str:
     )
 
 
-def write_training_log(folder: Path, history: list[dict]) -> None:
-    """Write the whole log anew from the history: a resumed run leaves no line twice."""
+def epoch_lines(history: list[dict]) -> list[str]:
+    """The lines of `training_log.txt`: the epochs and the best one."""
     lines = [epoch_line(row) for row in history]
-    scored = [row for row in history if row["valid_mm"] is not None]
+    scored = [row for row in history if row.get("valid_mm") is not None]
     if scored:
         best = min(scored, key=lambda row: row["valid_mm"])
         lines.append(f"best epoch {best['epoch']} 3d_pos_valid {best['valid_mm']:.3f}")
-    (folder / "training_log.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return lines
+
+
+def write_training_log(folder: Path, lines: list[str]) -> None:
+    """Write the whole log anew: a resumed run leaves no line twice."""
+    save_text(folder / "training_log.txt", "\n".join(lines) + "\n")
 
 
 class Board:
     """TensorBoard under `-l`, or nothing at all with `--nolog`."""
 
-    def __init__(self, folder: str, enabled: bool):
+    def __init__(self, folder: str | None, enabled: bool):
         self.writer = None
         if enabled:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, and not needed with --nolog
@@ -45,9 +52,10 @@ class Board:
         if not self.writer:
             return
         epoch = row["epoch"]
-        self.writer.add_scalar("Loss/3d training loss", row["train_mm"], epoch)
-        if row["valid_mm"] is not None:
-            self.writer.add_scalar("Loss/3d validation loss", row["valid_mm"], epoch)
+        named = {"train_mm": "Loss/3d training loss", "valid_mm": "Loss/3d validation loss"}
+        for key, value in row.items():
+            if key.endswith(("_mm", "_px", "loss")) and value is not None:
+                self.writer.add_scalar(named.get(key, f"Loss/{key}"), value, epoch)
         self.writer.add_scalar("Parameters/learning rate", row["lr"], epoch)
         self.writer.add_scalar("Parameters/training time per epoch", row["minutes"], epoch)
         self.writer.flush()

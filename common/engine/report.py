@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 
 from common.datasets.clips import Clip
 from common.engine.evaluate import Errors
-from common.files.writing import whole_file
 from common.scoring.hypotheses import AGGREGATIONS
 
 TITLES = {"protocol_1": "Protocol #1 Error (MPJPE)", "protocol_2": "Protocol #2 Error (P-MPJPE)"}
@@ -109,9 +105,3 @@ def published_log(results: list[dict], columns: list[str]) -> str:
             values = result[protocol]["action_wise"]
             lines += [f"step {k} {short} action-wise average {c}: {values[c]} mm" for c in columns]
     return "\n".join(lines) + "\n"
-
-
-def write(path: Path, report: dict) -> None:
-    """Write the report whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

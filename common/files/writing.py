@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from common.errors import UserError
 
@@ -51,17 +52,10 @@ def save_npy(path: Path | str, array: np.ndarray) -> Path:
     return Path(path)
 
 
-def save_pickle(path: Path | str, value: object) -> Path:
-    """A pickle of plain data, whole or not at all."""
+def save_pickle(path: Path | str, content: object) -> Path:
+    """A pickle of plain data, whole or not at all; returns its path."""
     with whole_file(path) as temporary, temporary.open("wb") as stream:
-        pickle.dump(value, stream)
-    return Path(path)
-
-
-def save_yaml(path: Path | str, value: object) -> Path:
-    """A YAML file, whole or not at all."""
-    with whole_file(path) as temporary:
-        temporary.write_text(yaml.safe_dump(value), encoding="utf-8")
+        pickle.dump(content, stream)
     return Path(path)
 
 
@@ -72,3 +66,36 @@ def save_mat(path: Path | str, arrays: dict[str, np.ndarray]) -> Path:
     with whole_file(path) as temporary, temporary.open("wb") as stream:
         scipy.io.savemat(stream, arrays)
     return Path(path)
+
+
+def save_text(path: Path | str, text: str) -> Path:
+    """A UTF-8 text file, whole or not at all; returns its path."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def save_json(path: Path | str, content: object) -> Path:
+    """A JSON file, whole or not at all; a number that is not finite, which JSON lacks, becomes null."""
+    return save_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def save_yaml(path: Path | str, content: dict) -> Path:
+    """A YAML file, whole or not at all; returns its path."""
+    import yaml  # here: a run on a bare GPU machine writes none
+
+    return save_text(path, yaml.safe_dump(content))
+
+
+def append_line(path: Path | str, text: str) -> None:
+    """Add text to a file in one write, a newline at its end: a kill leaves whole lines."""
+    with Path(path).open("a", encoding="utf-8") as stream:
+        stream.write(text if text.endswith("\n") else text + "\n")
+
+
+def _finite(content: object) -> object:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -6,7 +6,7 @@ import math
 from functools import partial
 
 import torch
-from timm.models.vision_transformer import Block
+from timm.models.vision_transformer import Attention, Block
 from torch import Tensor, nn
 
 LayerNorm6 = partial(nn.LayerNorm, eps=1e-6)
@@ -43,23 +43,25 @@ def share_batch(model: nn.Module, first: int, here: int, everywhere: int) -> Non
             module.share = (first, here, everywhere)
 
 
-def attention_block(channels: int, heads: int, drop_path: float, mlp_ratio: float = 2.0) -> Block:
-    """Pre-norm attention and MLP with residuals: (rows, tokens, C) to the same."""
+def attention_block(channels: int, heads: int, drop_path: float, *, over: str, mlp_ratio: float = 2.0) -> Block:
+    """Pre-norm attention and MLP with residuals: (rows, tokens, C) to the same. over: what the tokens are, 'joints' or
+    'frames'; every attention layer says it, for `choose_attention`."""
     block = Block(channels, heads, mlp_ratio=mlp_ratio, qkv_bias=True, norm_layer=LayerNorm6)
+    block.attn.over = over
     block.drop_path1, block.drop_path2 = DropPath(drop_path), DropPath(drop_path)
     return block
 
 
 def choose_attention(model: nn.Module, device: torch.device, frames: int, joints: int, amp: bool = False) -> None:
-    """Set the attention kernel of every spatial (joints) and temporal (frames) block for a device.
+    """Set the attention kernel of every layer for a device, by the number of tokens that it attends over.
 
     amp: the network runs in bf16; on a CPU the fused kernel is never faster there, and several times slower backwards.
     """
     limit = math.inf if amp and device.type == "cpu" else FUSED_FROM_TOKENS.get(device.type, 1)
-    for name, module in model.named_modules():
-        if hasattr(module, "fused_attn"):
-            tokens = joints if ("STE" in name or "kpa" in name) else frames
-            module.fused_attn = tokens >= limit
+    tokens = {"joints": joints, "frames": frames}
+    for module in model.modules():
+        if isinstance(module, Attention):
+            module.fused_attn = tokens[module.over] >= limit
 
 
 def sinusoid(t: Tensor, channels: int) -> Tensor:

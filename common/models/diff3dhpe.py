@@ -6,12 +6,16 @@ which is not D3DP's, is in common/diffusion/diff3dhpe.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
+from common.diffusion.diff3dhpe import diff3dhpe_diffusion
 from common.models.blocks import LayerNorm6, TimeMLP, attention_block
+from common.models.registry import Entry
 
 
 class GraphDiffusionAttention(Attention):
@@ -33,10 +37,11 @@ class GraphDiffusionAttention(Attention):
         return self.proj((mixed - v).transpose(1, 2).flatten(2))
 
 
-def graph_diffusion_block(channels: int, heads: int, drop_path: float, time_emb: bool) -> nn.Module:
+def graph_diffusion_block(channels: int, heads: int, drop_path: float, time_emb: bool, *, over: str) -> nn.Module:
     """A pre-norm block with graph-diffusion attention; `time_mlp` turns the time code (B, 2C) into its own (B, C)."""
-    block = attention_block(channels, heads, drop_path)
+    block = attention_block(channels, heads, drop_path, over=over)
     block.attn = GraphDiffusionAttention(channels, heads, qkv_bias=True)
+    block.attn.over = over
     if time_emb:
         block.time_mlp = nn.Sequential(nn.SiLU(), nn.Linear(2 * channels, channels))
     return block
@@ -56,8 +61,10 @@ class Diff3DHPE(nn.Module):
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, channels))
         self.time_mlp = TimeMLP(channels, 2 * channels, 2 * channels) if time_emb else None
         self.fusion_layer = nn.Linear(2 + 3, channels)
-        self.STEblocks = nn.ModuleList(graph_diffusion_block(channels, heads, rate, time_emb) for rate in rates)
-        self.TTEblocks = nn.ModuleList(graph_diffusion_block(channels, heads, rate, time_emb) for rate in rates)
+        self.STEblocks, self.TTEblocks = (
+            nn.ModuleList(graph_diffusion_block(channels, heads, rate, time_emb, over=over) for rate in rates)
+            for over in ("joints", "frames")
+        )
         self.Spatial_norm = LayerNorm6(channels)
         self.Temporal_norm = LayerNorm6(channels)
         self.head = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 3))
@@ -130,3 +137,19 @@ def published_sizes_centre(shapes: dict[str, tuple]) -> dict | None:
     if "weighted_mean.weight" not in shapes:
         return None
     return published_sizes({name: shape for name, shape in shapes.items() if not name.startswith("weighted_mean.")})
+
+
+ENTRY = Entry(
+    build=Diff3DHPE,
+    published_sizes=published_sizes,
+    diffusion=diff3dhpe_diffusion,
+    squared_gradient=False,
+    variants=True,
+    published_diffusion={"variant": "published"},
+    options=("time_emb",),
+    diffusion_options=(
+        *("unit", "beta_schedule", "timesteps", "ddim_sampling_eta", "clip_denoised", "clip_loss", "ddim_coefficients"),
+        "variant",
+    ),
+)
+ENTRY_CENTRE = replace(ENTRY, build=Diff3DHPECentre, published_sizes=published_sizes_centre, centre_only=True)

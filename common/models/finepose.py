@@ -6,7 +6,8 @@ from torch import Tensor
 
 from common.models.mixste import MixSTE
 from common.models.prompt_layouts import H36M_ACTIONS, LAYOUTS, published_prompts
-from common.models.text import PublishedPairing, TextAttention, TextConditioned
+from common.models.registry import Entry
+from common.models.text import PublishedPairing, TextAttention, TextConditioned, load_prompts
 
 
 class FinePOSE(TextConditioned, MixSTE):
@@ -78,5 +79,12 @@ def derive(state: dict[str, Tensor], sizes: dict, cls: type[FinePOSE] = FinePOSE
 
 
 LEFTOVERS = (r"clip_text\.", r"ctx_")  # frozen CLIP; context rows that are empty
-OPTIONS = ("skeleton", "variant", "text", "actions", "learn_prompts")
-ROW = {"leftovers": LEFTOVERS, "options": OPTIONS, "variants": True, "derive": derive}  # of the registry
+ENTRY = Entry(
+    build=FinePOSE,
+    published_sizes=published_sizes,
+    leftovers=LEFTOVERS,
+    options=("skeleton", "variant", "text", "actions", "learn_prompts"),
+    variants=True,
+    derive=derive,
+    prepare=load_prompts,
+)

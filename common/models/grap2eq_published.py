@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
-from common.datasets.windows import published_chunk_starts
 from common.diffusion.lifter import Diffusion, d3dp_diffusion
-from common.models.grap2eq import prompt_layout
+from common.diffusion.single_pass import single_pass_training_loss
+from common.models.grap2eq import Grap2Eq, Grap2EqLite, prompt_layout
 from common.models.prompt_layouts import H36M_ACTIONS, LAYOUTS, published_prompts
+from common.models.registry import Entry
+from common.models.text import load_prompts
 
 HUMANEVA_ACTIONS = ("Box", "Gestures", "Jog", "ThrowCatch", "Walking")
 
@@ -72,12 +76,29 @@ def grap2eq_diffusion(timesteps: int = 1000, scale: float = 1.0, single_pass: bo
     )
 
 
-_ROW = {
-    "variants": True,
-    "published_starts": published_chunk_starts,
-    "diffusion": grap2eq_diffusion,
-    "diffusion_options": ("timesteps", "scale", "single_pass"),
-}
-_OPTIONS = ("skeleton", "variant", "single_pass", "tem_alpha", "tem_beta")
-ROW_LITE = _ROW | {"options": _OPTIONS, "leftovers": LITE_LEFTOVERS}
-ROW = _ROW | {"options": (*_OPTIONS, "text", "actions", "learn_prompts"), "leftovers": LEFTOVERS, "derive": derive}
+def single_pass_loss(sizes: dict, published: bool) -> Callable | None:
+    """The loss of the single-pass network; None for the denoiser, which has the diffusion's."""
+    return partial(single_pass_training_loss, published=published) if sizes.get("single_pass") else None
+
+
+ENTRY_LITE = Entry(
+    build=Grap2EqLite,
+    published_sizes=published_sizes_lite,
+    leftovers=LITE_LEFTOVERS,
+    variants=True,
+    published_cut="inside",
+    diffusion=grap2eq_diffusion,
+    options=("skeleton", "variant", "single_pass", "tem_alpha", "tem_beta"),
+    diffusion_options=("timesteps", "scale", "single_pass"),
+    untold=("tem_alpha", "tem_beta"),
+    loss=single_pass_loss,
+)
+ENTRY = replace(
+    ENTRY_LITE,
+    build=Grap2Eq,
+    published_sizes=published_sizes,
+    leftovers=LEFTOVERS,
+    options=(*ENTRY_LITE.options, "text", "actions", "learn_prompts"),
+    derive=derive,
+    prepare=load_prompts,
+)

@@ -6,6 +6,8 @@ published program joins them in one frame of a call only (`variant="published"`)
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from common.models import finepose
@@ -55,10 +57,13 @@ def rename(name: str) -> str:
     return name.replace(".lin_src.", ".lin.")
 
 
-ROW = {  # of the registry; beside FinePOSE's leftovers a block that is built and never called, and lin_dst
-    "leftovers": (*finepose.LEFTOVERS, r"STEblocks\.0\.", r"(STEgat|temporal_cross_attn\.gat)\.lin_dst\.weight"),
-    "options": finepose.OPTIONS,
-    "variants": True,
-    "rename": rename,
-    "derive": derive,
-}
+ENTRY = replace(
+    finepose.ENTRY,
+    build=GraphDiffu,
+    published_sizes=published_sizes,
+    # Beside FinePOSE's leftovers a block that is built and never called, and lin_dst.
+    leftovers=(*finepose.LEFTOVERS, r"STEblocks\.0\.", r"(STEgat|temporal_cross_attn\.gat)\.lin_dst\.weight"),
+    rename=rename,
+    derive=derive,
+    batch_note="published graph: the first window of each batch is special",
+)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from common.models.blocks import LayerNorm6
 from common.models.graph import adjacency
 from common.models.mixste import MixSTE
+from common.models.registry import Entry
 
 
 def prior(links: Tensor) -> Tensor:
@@ -77,8 +78,9 @@ class TrajectoryPrior(nn.Module):
 class PriorAttention(Attention):
     """z + MHSA(LN(z)). The prior and the positions that belong to it are stored here, as published."""
 
-    def __init__(self, channels: int, heads: int, **parts: nn.Module | nn.Parameter):
+    def __init__(self, channels: int, heads: int, over: str, **parts: nn.Module | nn.Parameter):
         super().__init__(channels, heads, qkv_bias=True)
+        self.over = over
         self.norm1 = nn.LayerNorm(channels)
         for name, part in parts.items():
             setattr(self, name, part)
@@ -90,9 +92,9 @@ class PriorAttention(Attention):
 class PriorBlock(nn.Module):
     """Attention, then the MLP: (rows, N, C) to the same."""
 
-    def __init__(self, channels: int, heads: int, **parts: nn.Module | nn.Parameter):
+    def __init__(self, channels: int, heads: int, over: str, **parts: nn.Module | nn.Parameter):
         super().__init__()
-        self.attn = PriorAttention(channels, heads, **parts)
+        self.attn = PriorAttention(channels, heads, over, **parts)
         self.norm2 = LayerNorm6(channels)
         self.mlp = Mlp(channels, 2 * channels)
 
@@ -114,8 +116,8 @@ class KTPFormer(MixSTE):
         self.published = variant == "published"
         kpa = PriorConv(2 if self.published else 2 + 3, channels, adjacency(skeleton), self.published)
         tpa = TrajectoryPrior(channels, frames, self.published)
-        self.kpattention = PriorBlock(channels, heads, kpa=kpa, Spatial_pos_embed=self.Spatial_pos_embed)
-        self.tpattention = PriorBlock(channels, heads, tpa=tpa, Temporal_pos_embed=self.Temporal_pos_embed)
+        self.kpattention = PriorBlock(channels, heads, "joints", kpa=kpa, Spatial_pos_embed=self.Spatial_pos_embed)
+        self.tpattention = PriorBlock(channels, heads, "frames", tpa=tpa, Temporal_pos_embed=self.Temporal_pos_embed)
         del self.Spatial_pos_embed, self.Temporal_pos_embed, self.Spatial_patch_to_embedding
         if self.published:
             del self.time_mlp
@@ -145,3 +147,6 @@ def published_sizes(shapes: dict[str, tuple]) -> dict | None:
     frames = shapes["tpattention.attn.Temporal_pos_embed"][1]
     depth = len({name.split(".")[1] for name in shapes if name.startswith("STEblocks.")})
     return {"frames": frames, "joints": joints, "channels": channels, "depth": depth, "variant": "published"}
+
+
+ENTRY = Entry(build=KTPFormer, published_sizes=published_sizes, variants=True, options=("skeleton", "variant"))

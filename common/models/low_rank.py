@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from common.errors import UserError
-
-TARGETS = ("attn.qkv", "attn.proj")
+from common.settings.adaptation import TARGETS
 
 
 class LoRALinear(nn.Module):

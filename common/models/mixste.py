@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from common.models.blocks import LayerNorm6, TimeMLP, attention_block
+from common.models.registry import Entry
 
 
 class MixSTE(nn.Module):
@@ -22,8 +23,8 @@ class MixSTE(nn.Module):
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, joints, channels))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, channels))
         self.time_mlp = TimeMLP(channels, 2 * channels, channels)
-        self.STEblocks = nn.ModuleList(attention_block(channels, heads, rate) for rate in rates)
-        self.TTEblocks = nn.ModuleList(attention_block(channels, heads, rate) for rate in rates)
+        self.STEblocks = nn.ModuleList(attention_block(channels, heads, rate, over="joints") for rate in rates)
+        self.TTEblocks = nn.ModuleList(attention_block(channels, heads, rate, over="frames") for rate in rates)
         self.Spatial_norm = LayerNorm6(channels)
         self.Temporal_norm = LayerNorm6(channels)
         self.head = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 3))
@@ -76,3 +77,6 @@ def published_sizes(shapes: dict[str, tuple]) -> dict | None:
     depth = len({name.split(".")[1] for name in shapes if name.startswith("STEblocks.")})
     frames, joints = shapes["Temporal_pos_embed"][1], shapes["Spatial_pos_embed"][1]
     return {"frames": frames, "joints": joints, "channels": channels, "depth": depth} if inputs == 5 else None
+
+
+ENTRY = Entry(build=MixSTE, published_sizes=published_sizes)

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from common.errors import UserError
 
-KINDS = ("joint", "published", "none")
-
 
 class JointRefiner(nn.Module):
     """x + f(x), where f attends over the joints and knows them by a learned code; f is zero at the start."""
@@ -66,15 +64,18 @@ def row_code(rows: int, channels: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
 
 
+REFINERS = {"joint": JointRefiner, "published": PublishedRefiner}
+
+
 def make_refiner(kind: str, **sizes) -> nn.Module | None:
-    """A refiner by its name in KINDS; 'none' is None."""
+    """A refiner by its name in REFINERS; 'none' is None."""
     if kind == "none":
         return None
-    if kind not in KINDS:
-        raise UserError(f"--refiner {kind}: unknown; there are {', '.join(KINDS)}")
+    if kind not in REFINERS:
+        raise UserError(f"--refiner {kind}: unknown; there are {', '.join(REFINERS)}, none")
     if sizes["channels"] % sizes.get("heads", 8):
         raise UserError(f"--refiner-channels {sizes['channels']}: must be a multiple of {sizes.get('heads', 8)}")
-    return {"joint": JointRefiner, "published": PublishedRefiner}[kind](**sizes)
+    return REFINERS[kind](**sizes)
 
 
 def published_refiner(state: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor]]:

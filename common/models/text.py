@@ -62,7 +62,7 @@ class TextAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int = 8, stylized: bool = True):
         super().__init__()
-        self.heads = heads
+        self.heads, self.stylized = heads, stylized
         self.norm, self.text_norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.query, self.key, self.value = (nn.Linear(channels, channels) for _ in range(3))
         if stylized:
@@ -80,7 +80,7 @@ class TextAttention(nn.Module):
         query = self.query(self.norm(x.flatten(1, -2)))  # (B, N, C), N = H F J: no window is tiled
         m = nn.functional.scaled_dot_product_attention(self.split(query), self.split(key), self.split(value))
         m = m.transpose(1, 2).flatten(2)  # (B, N, C)
-        if hasattr(self, "proj_out"):
+        if self.stylized:
             return self.proj_out(m, code).view(x.shape)
         return self.out_layers(self.norm(m)).view(x.shape)
 
@@ -136,6 +136,7 @@ class TextConditioned:
         if learn_prompts and text != "clip":
             raise UserError(f"--learn-prompts trains CLIP's context rows; it needs --text clip, not {text}")
         self.text, self.layout, self.learn_prompts = text, LAYOUTS[layout], learn_prompts
+        self._filled = False  # whether the prompt features are known to be there
         named = text == "learned" or (text == "clip" and self.layout.has_verb)
         self.actions = list(actions) if named else []
         rows = 1 + len(self.actions)
@@ -151,7 +152,8 @@ class TextConditioned:
         else:
             text_width = channels
             self.prompt_embedding = nn.Parameter(0.02 * torch.randn(rows, LEARNED_TOKENS, channels))
-        if text_width != channels:
+        self.widens = text_width != channels
+        if self.widens:
             self.text_in = nn.Linear(text_width, channels)
         # Not batch_first: with it, evaluation takes a fused path that reads our mask of numbers as one of booleans.
         layer = nn.TransformerEncoderLayer(channels, 8, text_hidden or 4 * channels, 0.0, "gelu")
@@ -216,7 +218,7 @@ class TextConditioned:
         if self.text != "clip":
             return self.prompt_embedding[rows], torch.zeros_like(rows)
         positions = self.prompt_positions[rows]
-        if not getattr(self, "_filled", False):  # asked once: the answer waits for the device
+        if not self._filled:  # asked once: the answer waits for the device
             if (self.prompt_positions < 0).any():
                 raise UserError("the network has no prompt features: load_prompts, or --text learned")
             self._filled = True
@@ -232,7 +234,7 @@ class TextConditioned:
     def encode_text(self, rows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """e (A, C) and tokens (A, T, C) of distinct rows (A,) that stand `counts` (A,) times in the batch."""
         y, positions = self.prompt_rows(rows)
-        if hasattr(self, "text_in"):
+        if self.widens:
             y = self.text_in(y)
         if self.text_attention == "sequence":
             y = self.textTransEncoder(y.transpose(0, 1)).transpose(0, 1)
@@ -260,3 +262,8 @@ class TextConditioned:
         rows, index, counts = torch.unique(self.table_rows(batch), return_inverse=True, return_counts=True)
         e, tokens = self.encode_text(rows, counts)
         return TextCondition(e=e, tokens=tokens, index=index)
+
+
+def load_prompts(network: TextConditioned, prompts: str | None = None, clip_weights: str | None = None) -> None:
+    """`TextConditioned.load_prompts`, as the registry calls it before training."""
+    network.load_prompts(prompts, clip_weights)

@@ -2,83 +2,84 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from common.datasets import dataset, load_clips
+from common.datasets import load_clips
 from common.datasets.clips import Clip
 from common.datasets.synthetic.h36m import write_h36m
 from common.datasets.synthetic.humaneva import write_humaneva
 from common.datasets.synthetic.threedhp import write_threedhp
-from common.engine import checkpoint
 from common.engine.clips import lift_clip
 from common.engine.devices import Place
+from common.engine.evaluation import sampling_of
 from common.engine.log import say
-from common.programs.evaluate import sampling_of
+from common.engine.opening import open_lifter
+from common.engine.training import BEST, train
+from common.errors import UserError
 from common.programs.page import NAME, write_page
-from common.programs.train import BEST, train
+from common.settings.lifting import Settings
 from common.viz.animation import animate
 from common.viz.figure import pose_figure
 
-# By data set: write synthetic files into the data folder.
+# By data set: write synthetic files into a data folder; 3DHP's annotations lie in a folder of their own.
 WRITERS = {
-    "h36m": lambda o: write_h36m(Path(o.data_root)),
-    "humaneva15": lambda o: write_humaneva(Path(o.data_root)),
-    "3dhp": lambda o: write_threedhp(Path(o.data_root), Path(o.annotations)),
+    "h36m": lambda data, annotations: write_h36m(data),
+    "humaneva15": lambda data, annotations: write_humaneva(data),
+    "3dhp": write_threedhp,
 }
 TEST_WINDOWS = 100  # at most, so that many hypotheses take seconds
 FRAMES_DRAWN = 150
 
 
-def demo(options: Namespace, place: Place) -> dict:
+def demo(settings: Settings, place: Place) -> dict:
     """Write synthetic data, train a small lifter, evaluate it, draw it. Returns the report."""
-    folder, data = Path(options.checkpoint), Path(options.data_root)
+    folder, data = Path(settings.run.checkpoint), Path(settings.data.data_root)
+    if settings.data.dataset not in WRITERS:
+        raise UserError(f"--demo makes data for {', '.join(WRITERS)}, not for -d {settings.data.dataset}")
     if place.first:
         say(f"SYNTHETIC demo: data in {data}, results in {folder}. Its errors say nothing about real data sets.")
-        WRITERS[options.dataset](options)
+        WRITERS[settings.data.dataset](data, Path(settings.evaluation.annotations))
     place.wait()
-    report = train(options, place, test_clips(options))
+    report = train(settings, place, test_clips(settings))
     if place.first:
-        _pictures(options, place, folder)
+        _pictures(settings, place, folder)
         _tell(report)
     return report
 
 
-def test_clips(options: Namespace) -> list[Clip]:
+def test_clips(settings: Settings) -> list[Clip]:
     """A part of the test set that is quick to sample: a view of each person's first take of every action, cut short.
 
     MPI-INF-3DHP is exported and scored whole.
     """
-    clips = load_clips(options, "test", say)
-    if options.dataset == "3dhp":
+    clips = load_clips(settings.data, "test", say)
+    if settings.data.dataset == "3dhp":
         return clips
     takes: dict[tuple[str, str], list[Clip]] = {}
     for clip in clips:
         takes.setdefault((clip.subject, clip.action_name), []).append(clip)
     views = [views[i % len(views)] for i, views in enumerate(takes.values())][:TEST_WINDOWS]
-    frames = options.number_of_frames * max(1, TEST_WINDOWS // len(views))
+    frames = settings.model.number_of_frames * max(1, TEST_WINDOWS // len(views))
     return [
         replace(c, keypoints_2d=c.keypoints_2d[:frames], positions_3d=c.positions_3d[:frames], valid=c.valid[:frames])
         for c in views
     ]
 
 
-def _pictures(options: Namespace, place: Place, folder: Path) -> None:
-    content = checkpoint.load(folder / BEST)
-    card = content["card"]
-    lifter = checkpoint.make_lifter(card, content["weights"]).to(place.device).eval()
-    clip = load_clips(options, "test", say)[0]
-    lifted = lift_clip(lifter, clip, card, sampling_of(options), place)
-    root = dataset(options).skeleton.root
+def _pictures(settings: Settings, place: Place, folder: Path) -> None:
+    opened = open_lifter(folder / BEST, settings, place, say)
+    clip, sampling = load_clips(settings.data, "test", say)[0], sampling_of(settings, opened.card)
+    lifted = lift_clip(opened, clip, sampling, place)
+    root = opened.skeleton.root
     truth = clip.positions_3d - clip.positions_3d[:, root : root + 1]
     drawn = np.linspace(0, len(clip) - 1, 5).astype(int)[1:4].tolist()
-    caption = f"SYNTHETIC: {clip.subject} {clip.action}, {lifted.name} of {sampling_of(options).hypotheses} hypotheses"
+    caption = f"SYNTHETIC: {clip.subject} {clip.action}, {lifted.name} of {sampling.hypotheses} hypotheses"
     figures = pose_figure(
         folder / "poses.png",
-        lifter.skeleton,
+        opened.skeleton,
         clip.keypoints_2d,
         truth,
         lifted.aggregate,
@@ -90,7 +91,7 @@ def _pictures(options: Namespace, place: Place, folder: Path) -> None:
     part = slice(0, FRAMES_DRAWN)
     video = animate(
         folder / "animation.mp4",
-        lifter.skeleton,
+        opened.skeleton,
         clip.keypoints_2d[part],
         truth[part],
         lifted.aggregate[part],
@@ -99,7 +100,7 @@ def _pictures(options: Namespace, place: Place, folder: Path) -> None:
         camera=clip.camera,
         caption=caption,
     )
-    page = write_page(folder / NAME, lifter, card, clip, lifted)
+    page = write_page(folder / NAME, opened, clip, lifted)
     say(f"written: {', '.join(str(p) for p in [*figures, video, page])}")
 
 

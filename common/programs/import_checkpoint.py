@@ -46,14 +46,14 @@ def import_file(source: Path, target: Path, keypoints: str | None = None, labels
 def _import_two_view(source: Path, target: Path) -> dict:
     """A published Dual-Diffusion file [weights, optimiser, epoch, step, EMA] as the two-view program's form."""
     from common.binocular import checkpoint as two_view
-    from common.settings.two_view import KEYS
+    from common.settings.two_view import TwoViewSettings
 
     content = two_view.load(source)
     settings, sets = content["card"]["settings"], {n: content[n] for n in ("weights", "ema") if content[n] is not None}
     # The number of heads shows in no shape; the program takes it from its own settings.
-    network = two_view.build({name: key.default for name, key in KEYS.items()} | settings)
+    network = two_view.build(TwoViewSettings.of(settings).model)
     for weights in sets.values():
-        two_view.fill(network, weights, source)
+        checkpoint.fill(network, weights, source)
     imported = {"file": source.name, "hash": checkpoint.file_hash(source)}
     card = content["card"] | {"version": two_view.VERSION, "variant": "published", "imported_from": imported}
     if target.suffix == ".safetensors":

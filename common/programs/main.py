@@ -3,105 +3,87 @@
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from common.engine import checkpoint, devices
-from common.engine.log import say
-from common.errors import UserError
-from common.models import REGISTRY
+from common.programs.door import guarded
 from common.settings.config_files import read_config
 from common.settings.flags import parse
+from common.settings.lifting import FLAGS, Settings, settle
 from common.settings.presets import DEMO, DEMO_OF, PRESETS
+
+if TYPE_CHECKING:
+    from common.engine.devices import Place
 
 
 def main(preset: str, description: str | None = None, argv: Sequence[str] | None = None) -> int:
     """Run a preset on a command line; returns the exit code: 0, or 2 for what the user can mend."""
-    return guarded(_main, preset, description, list(sys.argv[1:] if argv is None else argv))
+    argv = list(sys.argv[1:] if argv is None else argv)
+    training = not any(word == "--evaluate" or word.startswith("--evaluate=") for word in argv)
+    advice = "continue with --resume last.bin once an epoch is done" if training else ""
+    return guarded(_main, preset, description, argv, advice=advice)
 
 
-def guarded(work, *arguments) -> int:
-    """Call work; turn a UserError into one line on stderr and exit code 2."""
-    try:
-        return work(*arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; continue with --resume last.bin", file=sys.stderr)
-        return 130
-    finally:
-        devices.leave()
+def read_settings(preset: str, argv: Sequence[str], description: str | None = None) -> tuple[Settings, tuple[str, ...]]:
+    """The settings of a command line, and what to say about flags that do nothing. Raises UserError."""
+    defaults = dict(PRESETS[preset])
+    if "--demo" in argv:
+        defaults |= DEMO | DEMO_OF[dataset_of(argv, defaults)]
+    parsed = parse(argv, description, FLAGS, defaults, read_config)
+    from common.models import REGISTRY  # PyTorch: not needed for --help
+
+    settings = settle(parsed, {name: row.variants for name, row in REGISTRY.items()})
+    return settings, parsed.notices
+
+
+def dataset_of(argv: Sequence[str], defaults: dict[str, object]) -> str:
+    """The data set of a command line, typed or of its preset: --demo depends on it."""
+    parsed = parse(argv, None, FLAGS, defaults, read_config)
+    name = str(parsed.values["dataset"])
+    return name if name in DEMO_OF else "h36m"
 
 
 def _main(preset: str, description: str | None, argv: list[str]) -> int:
-    defaults = dict(PRESETS[preset])
-    if "--demo" in argv:
-        defaults |= DEMO | DEMO_OF[defaults.get("dataset", "h36m")]
-    options = parse(argv, description, defaults, read_config)
-    check(options)
-    first = not devices.under_launcher()
-    gpus = [] if options.gpu == "mps" or not first else devices.wanted_gpus(options.gpu, lambda line: None)
+    settings, notices = read_settings(preset, argv, description)
+    from common.engine import devices
+    from common.engine.log import say
+
+    first, gpu = not devices.under_launcher(), settings.run.gpu
+    gpus = [] if gpu == "mps" or not first else devices.wanted_gpus(gpu, lambda line: None)
     if len(gpus) > 1:
         return devices.run_on(gpus, main, preset, description, argv)
-    place = devices.join(options.gpu, say)
+    place = devices.join(gpu, say)
     if place.first:
-        for line in options.notices:
+        for line in notices:
             say(f"note: {line}")
-    run(options, place)
+    run(settings, place)
     return 0
 
 
-def check(options: Namespace) -> None:
-    """Flags that cannot go together, and what --as-published stands for."""
-    if options.evaluate and options.resume:
-        raise UserError("--evaluate and --resume exclude each other: evaluate a file, or go on training from it")
-    if options.demo and (options.evaluate or options.resume):
-        raise UserError("--demo trains its own model; leave out --evaluate and --resume")
-    for name in ("epochs", "batch_size", "hypotheses", "sampling_timesteps", "timesteps", "checkpoint_frequency"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: must be 1 or more")
-    if options.stride is not None and options.stride < 1:
-        raise UserError(f"-s {options.stride}: must be 1 or more")
-    if options.sampling_timesteps > options.timesteps:
-        raise UserError(f"-sampling_timesteps {options.sampling_timesteps} exceeds the schedule's {options.timesteps}")
-    if options.lite_ver:
-        options.model = options.given["model"] = "grap2eq_lite"
-    if options.single_pass and (options.hypotheses, options.sampling_timesteps) != (1, 1):
-        raise UserError("--single-pass has no noise: one hypothesis and one step are all there is")
-    options.published_settings = []
-    if options.as_published:
-        settings = {"protocol": "published", "select": "test"}
-        if options.model in REGISTRY and REGISTRY[options.model].variants:
-            settings["variant"] = "published"
-        for name, value in settings.items():
-            if options.typed.get(name, value) != value:
-                raise UserError(f"--as-published sets --{name} {value}; leave out --{name} {options.typed[name]}")
-            setattr(options, name, value)
-        options.published_settings = [f"--{name} {value}" for name, value in settings.items()]
-
-
-def run(options: Namespace, place: devices.Place) -> dict | None:
-    """Do what the flags ask for. Returns the report of an evaluation."""
+def run(settings: Settings, place: Place) -> dict | None:
+    """Do what the settings ask for. Returns the report of an evaluation."""
     # Each where it is needed: training and evaluation run without h5py and Matplotlib.
-    if options.demo:
+    task = settings.task
+    if task.demo:
         from common.programs.demo import demo
 
-        return demo(options, place)
-    if not options.evaluate:
-        from common.programs.train import train
+        return demo(settings, place)
+    if not task.evaluate:
+        from common.engine.training import train
 
-        return train(options, place)
-    path = checkpoint.find(Path(options.checkpoint), options.evaluate)
-    if options.viewer and place.first:
+        return train(settings, place)
+    from common.engine import checkpoint
+
+    path = checkpoint.find(Path(settings.run.checkpoint), task.evaluate)
+    if task.viewer and place.first:
         from common.programs.page import view
 
-        view(options, place, path)
-    if options.render:
+        view(settings, place, path)
+    if task.render:
         from common.programs.render import render
 
-        return render(options, place, path)
-    from common.programs.evaluate import evaluate_checkpoint
+        return render(settings, place, path)
+    from common.engine.evaluation import evaluate_checkpoint
 
-    return evaluate_checkpoint(options, place, path)
+    return evaluate_checkpoint(settings, place, path)

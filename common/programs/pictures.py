@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.clips import Clip
-from common.diffusion.lifter import DiffusionLifter
 from common.engine.clips import lift_clip
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
+from common.engine.opening import Opened
 from common.errors import UserError
-from common.models import REGISTRY
 from common.programs.render import drawn_frames
 from common.programs.trace import forward_states, trace_frame
+from common.settings.figures import FigureSettings
 from common.viz.animation import animate, animate_forward, animate_grid, animate_reverse
 from common.viz.figure import grid_figure, reverse_process_figure
 from common.viz.parts import keypoints_figure, state_figure
@@ -25,20 +24,6 @@ from common.viz.parts import keypoints_figure, state_figure
 GRID = "grid"
 # The states of the reverse process that are also written alone, by how far they are from the end.
 PARTS = {"start": None, "middle2": 2, "middle": 1, "end": 0}
-
-
-@dataclass(frozen=True)
-class Model:
-    name: str
-    folder: Path
-    lifter: DiffusionLifter
-    card: dict
-    sampling: Sampling
-
-    @property
-    def output(self) -> int:
-        """Frames that a window answers for."""
-        return 1 if REGISTRY[self.card["model"]].centre_only else self.card["frames"]
 
 
 @dataclass(frozen=True)
@@ -54,18 +39,18 @@ class Shot:
 class Work:
     """What every picture of a run shares."""
 
-    options: Namespace
+    settings: FigureSettings
     place: Place
-    models: list[Model]
+    models: list[Opened]
+    sampling: list[Sampling]  # of each model
     synthetic: bool
 
 
 def draw_figures(work: Work, shot: Shot, several: bool) -> list[Path]:
     """The reverse process of one frame, whole and in parts, SVG and PNG; with -b N, of the first frame of N windows."""
-    model, options = work.models[0], work.options
-    windows = options.typed.get("batch_size", 1)
-    starts = range(0, min(windows * model.output, len(shot.clip)), model.output)
-    frames = list(starts) if options.viz_frame is None else [_frame(work, [shot])]
+    model, settings = work.models[0], work.settings
+    starts = range(0, min((settings.batch_size or 1) * model.answered, len(shot.clip)), model.answered)
+    frames = list(starts) if settings.viz_frame is None else [_frame(work, [shot])]
     written = []
     for number, frame in enumerate(frames):
         path = _output(work, shot, several, ".svg", "" if number == 0 else f"_window{number + 1}")
@@ -73,11 +58,11 @@ def draw_figures(work: Work, shot: Shot, several: bool) -> list[Path]:
     return written
 
 
-def _figure(work: Work, model: Model, shot: Shot, frame: int, path: Path) -> list[Path]:
+def _figure(work: Work, model: Opened, shot: Shot, frame: int, path: Path) -> list[Path]:
     clip = shot.clip
-    trace = trace_frame(model.lifter, clip, model.card, model.sampling, work.place, frame)
-    skeleton, formats = model.lifter.skeleton, _formats(work.options)
-    truth = None if work.options.viz_no_ground_truth else shot.truth[frame]
+    trace = trace_frame(model, clip, work.sampling[0], work.place, frame)
+    skeleton, formats = model.skeleton, _formats(work.settings)
+    truth = None if work.settings.viz_no_ground_truth else shot.truth[frame]
     caption = _caption(work, shot, f"frame {frame}, {model.name}")
     aggregate, keypoints = trace.aggregates[-1], clip.keypoints_2d[frame]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,26 +84,26 @@ def _figure(work: Work, model: Model, shot: Shot, frame: int, path: Path) -> lis
 
 def draw_animations(work: Work, shot: Shot, several: bool) -> list[Path]:
     """Input, truth and reconstruction; the forward and the reverse process of the first frame, or of --viz-frame."""
-    model, options, clip = work.models[0], work.options, shot.clip
+    model, settings, clip = work.models[0], work.settings, shot.clip
     shown = _shown(work, [shot])
     path = _output(work, shot, several, ".gif")
-    lifted = lift_clip(model.lifter, clip, model.card, model.sampling, work.place, shown)
-    end, skeleton = shown.stop, model.lifter.skeleton
-    truth = None if options.viz_no_ground_truth else shot.truth
-    caption, size = _caption(work, shot, f"{model.name}, {lifted.name}"), options.viz_size
+    lifted = lift_clip(model, clip, work.sampling[0], work.place, shown)
+    end, skeleton = shown.stop, model.skeleton
+    truth = None if settings.viz_no_ground_truth else shot.truth
+    caption, size = _caption(work, shot, f"{model.name}, {lifted.name}"), settings.viz_size
     written = [
         animate(
             path, skeleton, clip.keypoints_2d[:end], None if truth is None else truth[:end], lifted.aggregate[:end],
-            lifted.hypotheses[:, :end] if model.sampling.hypotheses > 1 else None, options.viz_video or None,
-            clip.fps, clip.camera, size, caption, shown.start, None, shown.step, options.viz_fps,
+            lifted.hypotheses[:, :end] if work.sampling[0].hypotheses > 1 else None, settings.viz_video or None,
+            clip.fps, clip.camera, size, caption, shown.start, None, shown.step, settings.viz_fps,
             roots=None if truth is None else clip.positions_3d[:end, skeleton.root],
         )
     ]  # fmt: skip
-    frame = shown.start if options.viz_frame is None else _frame(work, [shot])
-    trace = trace_frame(model.lifter, clip, model.card, model.sampling, work.place, frame)
+    frame = shown.start if settings.viz_frame is None else _frame(work, [shot])
+    trace = trace_frame(model, clip, work.sampling[0], work.place, frame)
     pose = trace.aggregates[-1] if truth is None else truth[frame]
     caption = _caption(work, shot, f"frame {frame}, {model.name}")
-    states, times = forward_states(model.lifter, pose, model.sampling.seed)
+    states, times = forward_states(model.lifter, pose, work.sampling[0].seed)
     written.append(
         animate_forward(
             path.with_name(f"diffusion_{path.name}"), skeleton, pose, states, times, clip.camera, size=size,
@@ -142,8 +127,8 @@ def draw_grid(work: Work, shots: list[Shot], several: bool) -> list[Path]:
     path = _output(work, shots[0], several, ".svg", grid=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     return grid_figure(
-        path, work.models[0].lifter.skeleton, [m.name for m in work.models], [shot.clip.action for shot in shots],
-        predictions, truth, [shot.clip.camera for shot in shots], work.options.width_mm,
+        path, work.models[0].skeleton, [m.name for m in work.models], [shot.clip.action for shot in shots],
+        predictions, truth, [shot.clip.camera for shot in shots], work.settings.width_mm,
         _caption(work, shots[0], f"frame {frame}", grid=True), ("pdf", "svg", "png"),
     )  # fmt: skip
 
@@ -156,9 +141,9 @@ def animate_grids(work: Work, shots: list[Shot], several: bool) -> list[Path]:
     path = _output(work, shots[0], several, ".gif", grid=True)
     fps = shots[0].clip.fps / shown.step
     made = animate_grid(
-        path, work.models[0].lifter.skeleton, [m.name for m in work.models], [shot.clip.action for shot in shots],
-        predictions, truth, [shot.clip.camera for shot in shots], fps, work.options.width_mm / 25.4,
-        _caption(work, shots[0], "", grid=True), play_fps=work.options.viz_fps,
+        path, work.models[0].skeleton, [m.name for m in work.models], [shot.clip.action for shot in shots],
+        predictions, truth, [shot.clip.camera for shot in shots], fps, work.settings.width_mm / 25.4,
+        _caption(work, shots[0], "", grid=True), play_fps=work.settings.viz_fps,
     )  # fmt: skip
     return [made]
 
@@ -171,18 +156,18 @@ KINDS: dict[str, tuple[Callable, Callable]] = {
 
 
 def _predictions(work: Work, shots: list[Shot], frames: range) -> np.ndarray:
-    if work.options.viz_no_ground_truth:
+    if work.settings.viz_no_ground_truth:
         raise UserError("a grid draws each model over the truth: leave out --viz-no-ground-truth")
     rows = []
-    for m in work.models:
-        lifted = [lift_clip(m.lifter, shot.clip, m.card, m.sampling, work.place, frames) for shot in shots]
+    for model, sampling in zip(work.models, work.sampling, strict=True):
+        lifted = [lift_clip(model, shot.clip, sampling, work.place, frames) for shot in shots]
         rows.append(np.stack([one.aggregate[frames] for one in lifted]))  # (actions, T, J, 3)
     return np.stack(rows)
 
 
 def _frame(work: Work, shots: list[Shot]) -> int:
     """The frame of a figure; every clip must have it."""
-    frame, shortest = work.options.viz_frame or 0, min((shot.clip for shot in shots), key=len)
+    frame, shortest = work.settings.viz_frame or 0, min((shot.clip for shot in shots), key=len)
     if not 0 <= frame < len(shortest):
         name, last = f"{shortest.subject} {shortest.action}", len(shortest) - 1
         raise UserError(f"--viz-frame {frame}: {name} has frames 0 to {last}")
@@ -191,26 +176,26 @@ def _frame(work: Work, shots: list[Shot]) -> int:
 
 def _shown(work: Work, shots: list[Shot]) -> range:
     """The frames of an animation: of the first -b windows, after --viz-skip, one in --viz-downsample, --viz-limit."""
-    options, end = work.options, min(len(shot.clip) for shot in shots)
-    if "batch_size" in options.typed:
-        end = min(end, options.typed["batch_size"] * work.models[0].output)
-    return drawn_frames(options, end)
+    settings, end = work.settings, min(len(shot.clip) for shot in shots)
+    if settings.batch_size:
+        end = min(end, settings.batch_size * work.models[0].answered)
+    return drawn_frames(settings.viz_skip, settings.viz_downsample, settings.viz_limit, end)
 
 
 def _output(work: Work, shot: Shot, several: bool, ending: str, more: str = "", grid: bool = False) -> Path:
     """The file to write: --viz-output, or viz; a bare name goes into `CHECKPOINT/81f/SUBJECT/ACTION/CAMERA`."""
-    options, model, clip = work.options, work.models[0], shot.clip
-    action, named = GRID if grid else clip.action, options.viz_output or f"viz{ending}"
+    settings, model, clip = work.settings, work.models[0], shot.clip
+    action, named = GRID if grid else clip.action, settings.viz_output or f"viz{ending}"
     path = Path(named).with_suffix(".svg") if ending == ".svg" else Path(named)
     if Path(named).name == named:  # no folder was typed, not even ./
-        folder = model.folder / f"{model.card['frames']}f" / clip.subject / action / str(shot.camera)
+        folder = model.path.parent / f"{model.card['frames']}f" / clip.subject / action / str(shot.camera)
         return folder / f"{path.stem}{more}{path.suffix}"
     which = f"_{clip.subject}_{action}_{shot.camera}" if several else ""
     return path.with_name(f"{path.stem}{which}{more}{path.suffix}")
 
 
-def _formats(options: Namespace) -> tuple[str, ...]:
-    pdf = Path(options.viz_output).suffix.lower() == ".pdf"
+def _formats(settings: FigureSettings) -> tuple[str, ...]:
+    pdf = Path(settings.viz_output).suffix.lower() == ".pdf"
     return ("svg", "png", "pdf") if pdf else ("svg", "png")
 
 

@@ -16,6 +16,7 @@ from common.engine.chunks import in_chunks
 from common.engine.clips import aggregation_for, answered_frames, rows_for, windows_of
 from common.engine.devices import Place, autocast
 from common.engine.evaluate import Sampling, batch_of, evidence_of, load_of
+from common.engine.opening import Opened
 from common.scoring.hypotheses import AGGREGATIONS, average_repeats
 
 
@@ -29,9 +30,10 @@ class Trace:
 
 
 @torch.no_grad()
-def trace_frame(lifter: DiffusionLifter, clip: Clip, card: dict, sampling: Sampling, place: Place, frame: int) -> Trace:
+def trace_frame(opened: Opened, clip: Clip, sampling: Sampling, place: Place, frame: int) -> Trace:
     """Sample the window that answers for this frame of a clip, with the noise of `lift_clip`, and keep every step."""
-    windows = windows_of(lifter, clip, card, place)
+    lifter = opened.lifter
+    windows = windows_of(opened, clip, place)
     name = aggregation_for(windows)
     row = rows_for(windows, [frame])[0]
     batch = batch_of(windows, [row], sampling)

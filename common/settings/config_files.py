@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import UserError
-from common.files.reading import read_json
+from common.files.texts import read_json
 
 MODELS = {
     "ConditionalDiffusionMixSTES2SGRANDLinLift": "diff3dhpe",

@@ -6,9 +6,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.geometry.skeleton import H36M_17, Skeleton, joint_map
+from common.settings.wild import THRESHOLD
 from common.wild.tracking import Track
-
-THRESHOLD = 0.3  # of confidence, below which a joint counts as missing
 
 
 def fill_gaps(keypoints: np.ndarray, seen: np.ndarray, skeleton: Skeleton) -> np.ndarray:

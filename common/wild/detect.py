@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from common.errors import UserError
 from common.geometry.skeleton import COCO_17, HALPE_26, Skeleton
+from common.settings.wild import SPEEDS
 from common.wild.keypoints import Detections
 
 # A detector maps an image (height, width, 3), uint8 RGB, to people (N, J, 3): pixels and confidence.
 Detector = Callable[[np.ndarray], np.ndarray]
 
-SPEEDS = ("lightweight", "balanced", "performance")
 _NO_LIBRARY = (
     "finding people in a video needs rtmlib: pip install -r requirements-wild.txt; "
     "or give a keypoint file of another detector instead of the video"

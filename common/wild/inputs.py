@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,11 +12,11 @@ import numpy as np
 from common.errors import UserError
 from common.files.video import VideoInfo, read_frames, video_info
 from common.geometry.skeleton import Skeleton
+from common.settings.wild import InputSettings
 from common.wild.detect import Detector, detect_people, load_detector
 from common.wild.keypoints import Detections, read_keypoints
 
 KEYPOINT_ENDINGS = (".json", ".npz", ".npy")
-LENS = 0.85  # focal length over the image's longer side where none is given: a phone's main camera when it films
 
 
 @dataclass(frozen=True)
@@ -30,12 +29,12 @@ class Source:
     video: Path | None
 
 
-def read_source(options: Namespace) -> Source:
+def read_source(asked: InputSettings) -> Source:
     """Read the keypoint file, or find people in the video. Raises UserError for what is missing or unreadable."""
-    path = Path(options.input)
+    path = Path(asked.input)
     if path.is_dir() or path.suffix.lower() in KEYPOINT_ENDINGS:
-        return _keypoint_file(path, options)
-    about, fps, detector, layout, images = _open_video(path, options)
+        return _keypoint_file(path, asked)
+    about, fps, detector, layout, images = _open_video(path, asked)
     detections = detect_people(images, detector, layout, fps)
     return Source(detections, detections.size or (about.width, about.height), fps, path)
 
@@ -51,51 +50,51 @@ class Coming:
     video: Path | None
 
 
-def open_stream(options: Namespace) -> Coming:
+def open_stream(asked: InputSettings) -> Coming:
     """A keypoint file's frames, or a video's as the detector gets to them."""
-    path = Path(options.input)
+    path = Path(asked.input)
     if path.is_dir() or path.suffix.lower() in KEYPOINT_ENDINGS:
-        source = read_source(options)
+        source = read_source(asked)
         return Coming(iter(source.detections.frames), source.detections.layout, source.size, source.fps, source.video)
-    about, fps, detector, layout, images = _open_video(path, options)
+    about, fps, detector, layout, images = _open_video(path, asked)
     people = (np.asarray(detector(image), np.float32).reshape(-1, len(layout), 3) for image in images)
     return Coming(people, layout, (about.width, about.height), fps, path)
 
 
-def _open_video(path: Path, options: Namespace) -> tuple[VideoInfo, float, Detector, Skeleton, Iterator[np.ndarray]]:
+def _open_video(path: Path, asked: InputSettings) -> tuple[VideoInfo, float, Detector, Skeleton, Iterator[np.ndarray]]:
     """What the file says of itself, the rate to read it at, a detector with its layout, and the images."""
     if not path.exists():
         raise UserError(f"{path}: no such file")
     about = video_info(path)
-    fps = options.fps or about.fps
-    detector, layout = load_detector(options.detector_weights or None, options.detector_speed, _device(options))
-    images = read_frames(path, limit=options.limit, fps=fps)  # a steady rate, also where the video's varies
+    fps = asked.fps or about.fps
+    detector, layout = load_detector(asked.detector_weights or None, asked.detector_speed, asked.device)
+    images = read_frames(path, limit=asked.limit, fps=fps)  # a steady rate, also where the video's varies
     return about, fps, detector, layout, images
 
 
-def _keypoint_file(path: Path, options: Namespace) -> Source:
-    found = read_keypoints(path, options.layout or None, options.clip or None)
-    if options.limit:
-        found = replace(found, frames=found.frames[: options.limit], ids=found.ids[: options.limit])
-    video = Path(options.video) if options.video else None
+def _keypoint_file(path: Path, asked: InputSettings) -> Source:
+    found = read_keypoints(path, asked.layout or None, asked.clip or None)
+    if asked.limit:
+        found = replace(found, frames=found.frames[: asked.limit], ids=found.ids[: asked.limit])
+    video = Path(asked.video) if asked.video else None
     about = video_info(video) if video else None
-    return Source(found, _size(found, about, options), _fps(found, about, options), video)
+    return Source(found, _size(found, about, asked), _fps(found, about, asked), video)
 
 
-def _size(found: Detections, about: VideoInfo | None, options: Namespace) -> tuple[int, int]:
-    if options.size:
-        return options.size
+def _size(found: Detections, about: VideoInfo | None, asked: InputSettings) -> tuple[int, int]:
+    if asked.size:
+        return asked.size
     if about:
         return about.width, about.height
     if not found.size:
-        raise UserError(f"{options.input}: the image size is not in the file; say --size WIDTHxHEIGHT or --video FILE")
+        raise UserError(f"{asked.input}: the image size is not in the file; say --size WIDTHxHEIGHT or --video FILE")
     return found.size
 
 
-def _fps(found: Detections, about: VideoInfo | None, options: Namespace) -> float:
-    fps = options.fps or (about.fps if about else found.fps)
+def _fps(found: Detections, about: VideoInfo | None, asked: InputSettings) -> float:
+    fps = asked.fps or (about.fps if about else found.fps)
     if not fps:
-        raise UserError(f"{options.input}: the frame rate is not in the file; say --fps NUMBER or --video FILE")
+        raise UserError(f"{asked.input}: the frame rate is not in the file; say --fps NUMBER or --video FILE")
     return float(fps)
 
 
@@ -104,7 +103,3 @@ def first_images(source: Source, first: int, count: int) -> list[np.ndarray]:
     if source.video is None:
         return []
     return list(islice(read_frames(source.video, skip=first, limit=count, fps=source.fps), count))
-
-
-def _device(options: Namespace) -> str:
-    return "cpu" if str(options.gpu).startswith("-") else "cuda"

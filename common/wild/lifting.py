@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,95 +10,46 @@ import torch
 
 from common.datasets.clips import Clip
 from common.datasets.windows import Batch, Windows
-from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import window_noise
 from common.engine import checkpoint
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling, sample
+from common.engine.opening import Opened, open_card
 from common.errors import UserError
 from common.files.poses import Person, spread_of
 from common.geometry.camera import Camera, pixels_to_screen
-from common.geometry.skeleton import Skeleton
-from common.models import REGISTRY
-from common.models.blocks import choose_attention
+from common.models import entry
 from common.scoring.hypotheses import AGGREGATIONS, Evidence
 from common.wild.placing import place_roots
 from common.wild.sequence import at_times, blend, match_hypotheses, resample, stream, window_starts
 
-FPS = 50.0  # of checkpoints whose card does not say: Human3.6M's
+
+def camera_of(size: tuple[int, int], focal: float) -> Camera:
+    """The camera that saw a video, as far as it is known: image size and focal length, all in pixels, no lens."""
+    width, height = size
+    return Camera("video", width, height, (2 * focal / width, 2 * focal / width, *[0.0] * 7))
 
 
-@dataclass(frozen=True)
-class Model:
-    """A checkpoint opened for use."""
-
-    name: str
-    lifter: DiffusionLifter
-    card: dict
-
-    @property
-    def skeleton(self) -> Skeleton:
-        return self.lifter.skeleton
-
-    @property
-    def fps(self) -> float:
-        return float(self.card.get("fps") or FPS)
-
-    @property
-    def centre_only(self) -> bool:
-        return REGISTRY[self.card["model"]].centre_only
-
-
-@dataclass(frozen=True)
-class View:
-    """The camera that saw a video, as far as it is known: image size and focal length, all in pixels."""
-
-    width: int
-    height: int
-    focal: float
-
-    def camera(self) -> Camera:
-        focal = 2 * self.focal / self.width
-        return Camera("video", self.width, self.height, (focal, focal, *[0.0] * 7))
-
-
-def open_model(folder: Path, file: str, name: str, place: Place, unit: float | None = None) -> Model:
-    """A checkpoint's lifter on the device, in evaluation mode. Raises UserError for a missing or unfit file.
+def open_model(path: Path, place: Place, unit: float | None = None) -> Opened:
+    """A checkpoint's lifter on the device, in evaluation mode. Raises UserError for an unfit file.
 
     unit: metres of one network unit, for a published Diff3DHPE file, which does not say it.
     """
-    path = checkpoint.find(folder, file)
     content = checkpoint.load(path)
     card = content["card"] | {"file": str(path), "hash": checkpoint.file_hash(path)}
-    known = REGISTRY.get(card["model"])
-    if known and "unit" in known.diffusion_options and card.setdefault("diffusion", {}).get("unit") is None:
+    if "unit" in entry(card["model"]).diffusion_options and card.setdefault("diffusion", {}).get("unit") is None:
         if unit is None:
             raise UserError(f"{path}: does not say its unit of length, so its poses have no size; --unit sets it")
         card["diffusion"]["unit"] = unit
-    lifter = checkpoint.make_lifter(card, content["weights"]).to(place.device).eval()
-    choose_attention(lifter, place.device, card["frames"], card["joints"])
-    return Model(name, lifter, card)
-
-
-def trained_on(card: dict) -> str:
-    """One line for every output: the network, and on what it was trained."""
-    if card.get("trained_on"):
-        data = card["trained_on"]
-    elif card.get("source") == "published":
-        data = "the data of its publication"
-    else:
-        named = [str(card[key]) for key in ("dataset", "subjects") if card.get(key)]
-        data = " ".join(named) or "data that its card does not name"
-        data += f", 2D {card['keypoints']}" if card.get("keypoints") else ""
-    return f"{card['model']}, trained on {'SYNTHETIC ' if card.get('synthetic') else ''}{data}"
+    return open_card(path, card, content["weights"], place.device)
 
 
 def lift_person(
-    model: Model,
+    model: Opened,
     keypoints: np.ndarray,
     confidence: np.ndarray,
     fps: float,
-    view: View,
+    camera: Camera,
     sampling: Sampling,
     aggregate: str,
     place: Place,
@@ -111,21 +61,21 @@ def lift_person(
     Returns positions, hypotheses and spread at the input's rate: metres, camera frame, placed by `place_roots` with
     `smoothing` seconds. `name` enters the seed of the noise: people do not share it.
     """
-    screen = pixels_to_screen(torch.from_numpy(np.asarray(keypoints, np.float32)), view.width, view.height).numpy()
+    screen = pixels_to_screen(torch.from_numpy(np.asarray(keypoints, np.float32)), camera.width, camera.height).numpy()
     times = np.arange(len(screen)) * (model.fps / fps)  # in frames of the network's rate
     screen, confidence = resample(screen, fps, model.fps), resample(confidence.astype(np.float32), fps, model.fps)
-    hypotheses = sample_windows(model, screen, view, sampling, place, name)  # (H, T', J, 3)
-    intrinsics = torch.tensor(view.camera().intrinsics)
+    hypotheses = sample_windows(model, screen, camera, sampling, place, name)  # (H, T', J, 3)
+    intrinsics = torch.tensor(camera.intrinsics)
     evidence = Evidence(torch.from_numpy(screen), intrinsics)
     pose = AGGREGATIONS[aggregate](torch.from_numpy(hypotheses), evidence).numpy()  # (T', J, 3)
-    roots = place_roots(pose, screen, confidence, view.camera().intrinsics, model.fps, smoothing)
+    roots = place_roots(pose, screen, confidence, camera.intrinsics, model.fps, smoothing)
     pose, hypotheses = pose + roots, hypotheses + roots
     hypotheses = at_times(hypotheses.swapaxes(0, 1), times).swapaxes(0, 1)  # (H, T, J, 3)
     return {"positions": at_times(pose, times), "hypotheses": hypotheses, "spread": spread_of(hypotheses)}
 
 
 def sample_windows(
-    model: Model, screen: np.ndarray, view: View, sampling: Sampling, place: Place, name: str
+    model: Opened, screen: np.ndarray, camera: Camera, sampling: Sampling, place: Place, name: str
 ) -> np.ndarray:
     """Hypotheses (H, T, J, 3), root-relative metres, of keypoints (T, J, 2) in screen units at the model's rate.
 
@@ -133,7 +83,7 @@ def sample_windows(
     that answer for the centre frame have a window for every frame.
     """
     nothing = np.zeros((*screen.shape[:2], 3), np.float32)
-    clip = Clip("wild", name, view.camera(), model.fps, screen, nothing, np.ones(len(screen), bool))
+    clip = Clip("wild", name, camera, model.fps, screen, nothing, np.ones(len(screen), bool))
     windows = Windows(
         [clip],
         model.skeleton,
@@ -155,7 +105,7 @@ def sample_windows(
 
 
 def lift_stream(
-    model: Model, frames: Iterable[np.ndarray], sampling: Sampling, place: Place, delay: int
+    model: Opened, frames: Iterable[np.ndarray], sampling: Sampling, place: Place, delay: int
 ) -> Iterator[tuple[int, np.ndarray, float]]:
     """Lift screen-unit keypoints (J, 2) as they come: yields (frame, pose (J, 3), seconds of computing).
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import time
-from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from common.engine.cards import trained_on
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
+from common.engine.opening import Opened
 from common.errors import UserError
 from common.files.poses import Person
-from common.geometry.camera import pixels_to_screen
+from common.geometry.camera import Camera, pixels_to_screen
 from common.geometry.skeleton import Skeleton, joint_map
 from common.wild.cleaning import fill_gaps
-from common.wild.lifting import Model, View, lift_stream, trained_on
+from common.wild.lifting import lift_stream
 from common.wild.placing import place_roots
 from common.wild.sequence import at_times
 from common.wild.tracking import box, iou, oks
@@ -84,13 +85,16 @@ def at_rate(frames: Iterable[np.ndarray], source_fps: float, target_fps: float) 
 def stream_person(
     people: Iterable[np.ndarray],
     layout: Skeleton,
-    model: Model,
+    model: Opened,
     fps: float,
-    view: View,
+    camera: Camera,
     sampling: Sampling,
     place: Place,
-    options: Namespace,
     folder: Path,
+    *,
+    threshold: float,
+    delay: int,
+    smoothing: float,
     say,
 ) -> list[Person]:
     """Lift one person as the frames come in, write `stream.jsonl` line by line, say the latency; returns the person.
@@ -102,7 +106,7 @@ def stream_person(
     started = time.perf_counter()
 
     def counted() -> Iterator[np.ndarray]:
-        followed = clean_stream(follow(_counting(people, pulled)), layout, model.skeleton, options.threshold)
+        followed = clean_stream(follow(_counting(people, pulled)), layout, model.skeleton, threshold)
         for frame in followed:
             if not seen:
                 before[0] = pulled[0] - 1
@@ -114,14 +118,14 @@ def stream_person(
     def screens() -> Iterator[np.ndarray]:
         for frame in at_rate(counted(), fps, model.fps):
             cleaned.append(frame)
-            yield pixels_to_screen(torch.from_numpy(frame[:, :2]).float(), view.width, view.height).numpy()
+            yield pixels_to_screen(torch.from_numpy(frame[:, :2]).float(), camera.width, camera.height).numpy()
 
     poses, costs = [], []
     with (folder / FILE).open("w", encoding="utf-8") as stream:
         head = {"model": trained_on(model.card), "fps": model.fps, "joints": model.skeleton.joints, "units": "m"}
-        head |= {"frame": "camera, root-relative", "delay_frames": options.delay}
+        head |= {"frame": "camera, root-relative", "delay_frames": delay}
         stream.write(json.dumps(head) + "\n")
-        for number, pose, seconds in lift_stream(model, screens(), sampling, place, options.delay):
+        for number, pose, seconds in lift_stream(model, screens(), sampling, place, delay):
             poses.append(pose)
             costs.append(seconds)
             line = {
@@ -136,15 +140,15 @@ def stream_person(
     if not poses:
         raise UserError("nobody found")
     busy = time.perf_counter() - started
-    delay = options.delay / model.fps
+    waited = delay / model.fps
     middle, worst = 1000 * np.median(costs), 1000 * np.percentile(costs, 95)
     say(
-        f"latency: {1000 * delay:.0f} ms of frames to come + {middle:.0f} ms of lifting (95 % within {worst:.0f} ms); "
+        f"latency: {1000 * waited:.0f} ms of frames to come + {middle:.0f} ms of lifting (95 % within {worst:.0f} ms); "
         f"{len(poses) / busy:.1f} frames a second in all, {model.fps:g} come in"
     )
     pose, at = np.stack(poses).astype(np.float32), np.stack(cleaned[: len(poses)]).astype(np.float32)
-    screen = pixels_to_screen(torch.from_numpy(at[..., :2]), view.width, view.height).numpy()
-    roots = place_roots(pose, screen, at[..., 2], view.camera().intrinsics, model.fps, options.root_smoothing)
+    screen = pixels_to_screen(torch.from_numpy(at[..., :2]), camera.width, camera.height).numpy()
+    roots = place_roots(pose, screen, at[..., 2], camera.intrinsics, model.fps, smoothing)
     times, seen = np.arange(len(seen)) * (model.fps / fps), np.stack(seen)
     return [
         {

@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from common.engine.cards import trained_on
+from common.engine.opening import Opened
 from common.files.bvh import write_bvh
 from common.files.poses import Person, write_poses
-from common.geometry.camera import pixels_to_screen
+from common.geometry.camera import Camera, pixels_to_screen
+from common.settings.wild import OutputSettings
 from common.viz.animation import animate_models
 from common.viz.viewer import write_viewer
 from common.wild.inputs import Source
-from common.wild.lifting import Model, View, trained_on
-
-KINDS = ("poses", "bvh", "viewer", "video")
 
 
 def write_model(
-    folder: Path, model: Model, people: list[Person], source: Source, options: Namespace, facts: dict
+    folder: Path, model: Opened, people: list[Person], source: Source, asked: OutputSettings, title: str, facts: dict
 ) -> list[Path]:
     """What one checkpoint made of the people: poses.npz, person_ID.bvh, viewer.html, as --outputs names them."""
     folder.mkdir(parents=True, exist_ok=True)
     written, note = [], trained_on(model.card)
     card = {key: value for key, value in model.card.items() if key != "mean_pose"} | {"summary": note, **facts}
-    if "poses" in options.outputs:
+    if "poses" in asked.outputs:
         write_poses(folder / "poses.npz", people, source.fps, model.skeleton, card)
         written.append(folder / "poses.npz")
-    if "bvh" in options.outputs:
+    if "bvh" in asked.outputs:
         for person in people:
             path = folder / f"person_{person['id']}.bvh"
-            write_bvh(path, person["positions"], model.skeleton, source.fps, unit=options.bvh_unit)
+            write_bvh(path, person["positions"], model.skeleton, source.fps, unit=asked.bvh_unit)
             written.append(path)
-    if "viewer" in options.outputs:
+    if "viewer" in asked.outputs:
         path = folder / "viewer.html"
-        video, embed = source.video, options.embed_video
-        title = Path(options.input).name
+        video, embed = source.video, asked.embed_video
         write_viewer(path, people, source.fps, model.skeleton, size=source.size, video=video, embed_video=embed,
                      title=title, note=note)  # fmt: skip
         written.append(path)
@@ -45,7 +43,7 @@ def write_model(
 
 
 def write_videos(
-    folder: Path, models: list[Model], lifted: list[list[Person]], source: Source, view: View, ending: str = ".mp4"
+    folder: Path, models: list[Opened], lifted: list[list[Person]], source: Source, camera: Camera, ending: str = ".mp4"
 ) -> list[Path]:
     """A video of each person: the input with its 2D, beside it what each checkpoint made of it, its name above."""
     caption = "; ".join(dict.fromkeys(trained_on(model.card) for model in models))
@@ -63,7 +61,7 @@ def write_videos(
         written.append(
             animate_models(
                 folder / name,
-                pixels_to_screen(keypoints, view.width, view.height).numpy(),
+                pixels_to_screen(keypoints, camera.width, camera.height).numpy(),
                 panels,
                 source.video,
                 source.fps,
@@ -75,9 +73,9 @@ def write_videos(
     return written
 
 
-def write_about(folder: Path, models: list[Model], written: list[Path], options: Namespace, facts: dict) -> Path:
+def write_about(folder: Path, models: list[Opened], written: list[Path], title: str, facts: dict) -> Path:
     """`about.txt`: what lies in the folder, how it was made, and on what the models were trained."""
-    lines = [f"3D poses lifted from {Path(options.input).name}.", ""]
+    lines = [f"3D poses lifted from {title}.", ""]
     lines += [f"Model {model.name}: {trained_on(model.card)}; file hash {model.card['hash']}." for model in models]
     lines += ["Lifted poses are estimates: nobody measured them.", ""]
     lines += [f"{key}: {value}" for key, value in facts.items()] + [""]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.adaptation.adapt import Adapter, Recipe, mean_reprojection, pixel_numbers
+from common.adaptation.adapt import AdaptationRecipe, Adapter, mean_reprojection, pixel_numbers
 from common.adaptation.data import unlabelled
 from common.adaptation.lifter import contents, load_adapted, make_adapted
 from common.datasets.windows import Windows
@@ -22,7 +22,7 @@ SETTINGS = {
     "targets": ["attn.qkv", "attn.proj"],
     "refiner": {"kind": "joint", "joints": 17, "channels": 16, "depth": 1, "heads": 8},
 }
-RECIPE = Recipe(epochs=2, windows=4, hypotheses=2, steps=1, learning_rate=1e-3, smoothing=5, seed=3)
+RECIPE = AdaptationRecipe(epochs=2, batch=4, hypotheses=2, steps=1, learning_rate=1e-3, smoothing=5, seed=3)
 
 
 def make_adapter(content, clips, recipe=RECIPE, settings=SETTINGS, target=None, keep_root=False) -> Adapter:

@@ -25,6 +25,7 @@ class Known:
     """Stands for a lifter that answers with the truth and adds `error` metres along x to some joints."""
 
     skeleton = H36M_17
+    denoiser = None
 
     def __init__(self, windows, error=0.0, joints=()):
         self.windows, self.error, self.joints, self.calls = windows, error, list(joints), []

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks import reproduce
 from common.settings.config_files import read_config
-from common.settings.flags import FLAGS, parse
+from common.settings.flags import parse
+from common.settings.lifting import FLAGS
 
 ROOT = Path(__file__).parents[2]
 TABLE = reproduce.load_table()
@@ -21,7 +22,7 @@ DESTINATIONS = {flag.destination for flag in FLAGS}
 
 
 def _lifting_program(argv):
-    return parse(argv, None, {}, read_config)
+    return parse(argv, None, FLAGS, {}, read_config)
 
 
 # The parser of each program; a new one gets its line here.
@@ -102,6 +103,6 @@ def test_command_is_accepted(command):
         pytest.skip(f"{script} is not there yet")
     if "--config" in argv and "beta_schedule" not in DESTINATIONS:
         pytest.skip("the flags of Diff3DHPE are not in the table yet")
-    options = PARSERS[script](argv)
-    assert bool(options.evaluate) == ("--evaluate" in argv)
-    assert not options.notices  # a command of ours has no flag that does nothing
+    parsed = PARSERS[script](argv)
+    assert bool(parsed.values["evaluate"]) == ("--evaluate" in argv)
+    assert not parsed.notices  # a command of ours has no flag that does nothing

@@ -11,7 +11,8 @@ from common.binocular.noise import load_noise
 from common.datasets import stereo_formats as formats
 from common.datasets.stereo import load_split
 from common.programs import two_view as program
-from common.settings import two_view as options
+from common.settings import two_view_files as options
+from common.settings.two_view import TwoViewSettings
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,8 @@ def test_detector_is_unbiased_and_independent(small):
 
 
 def test_the_sampler_starts_where_the_forward_process_ends():
-    settings, inert = options.resolve(options.read_config(options.find_config("demo_2view.yml")), {}, "")
+    values, inert = options.resolve(options.read_config(options.find_config("demo_2view.yml")), {}, "")
+    settings = TwoViewSettings.of(values)
     from common.binocular.setup import make_sampler
     from common.binocular.train import make_process
 

@@ -182,7 +182,7 @@ def test_projections_agree_with_another_formula(converted):
 
 def test_the_loader_reads_the_files(converted):
     _, _, out = converted
-    clips = load_h36m(out, "gt", "S9,S11")
+    clips = load_h36m(out, "gt", ["S9", "S11"])
     assert len(clips) == (30 + 29) * 4 and {c.fps for c in clips} == {50.0}
 
 

@@ -116,7 +116,7 @@ def test_whole_takes_are_cut_at_the_published_frames(tmp_path, whole):
             assert len(views) == 3
             for camera, view in enumerate(views):
                 np.testing.assert_allclose(view, pixels[start:stop, camera], atol=1e-4)
-    clips = load_humaneva(out, "gt", "Train/S1,Validate/S3")
+    clips = load_humaneva(out, "gt", ["Train/S1", "Validate/S3"])
     assert len(clips) == 12 and sum(map(len, clips)) == 3 * (613 + 373 + 443 + 396)
 
 

@@ -86,7 +86,7 @@ def test_another_skeleton_goes_through_windows_and_a_network(tmp_path):
     from common.models import build
 
     make(tmp_path)
-    clips, skeleton = load_custom(tmp_path, "mine", "Ann")
+    clips, skeleton = load_custom(tmp_path, "mine", ["Ann"])
     windows = Windows(clips, skeleton, 9)
     batch = windows.batch([0, 1, 2])
     network = build("mixste", frames=9, joints=len(skeleton), channels=16, depth=1)
@@ -159,7 +159,7 @@ def test_missing_files_members_and_subjects(tmp_path):
     with pytest.raises(UserError, match="custom data in .*: mine"):
         load_custom(tmp_path, "yours")
     with pytest.raises(UserError, match="no subject Eve"):
-        load_custom(tmp_path, "mine", "Eve")
+        load_custom(tmp_path, "mine", ["Eve"])
     np.savez(tmp_path / "data_3d_custom_mine.npz", positions_3d=np.zeros(3))
     with pytest.raises(UserError, match="lacks cameras, fps, joints"):
         load_custom(tmp_path, "mine")
@@ -220,7 +220,11 @@ def test_one_3d_file_has_several_sources_of_2d(tmp_path):
 
 
 def test_subjects_by_their_beginning(tmp_path):
-    assert select_subjects(["train/1", "test/2", "train/3"], "train/*,test/2", "x") == ["train/1", "train/3", "test/2"]
+    assert select_subjects(["train/1", "test/2", "train/3"], ["train/*", "test/2"], "x") == [
+        "train/1",
+        "train/3",
+        "test/2",
+    ]
     with pytest.raises(UserError, match=r"no subject val/\*; it has train/1"):
         select_subjects(["train/1"], "val/*", "x")
     make(tmp_path)

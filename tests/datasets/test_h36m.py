@@ -12,7 +12,7 @@ from tests.tiny import h36m_folder
 
 
 def test_clips_hold_what_the_files_hold():
-    clips = load_h36m(h36m_folder(), "gt", "S9,S11")
+    clips = load_h36m(h36m_folder(), "gt", ["S9", "S11"])
     raw = load_archive(h36m_folder() / "data_3d_h36m.npz")["positions_3d"]
     assert len(clips) == 4 * (len(raw["S9"]) + len(raw["S11"]))
     clip = clips[5]
@@ -38,7 +38,7 @@ def test_extra_frames_of_2d_are_cut(tmp_path):
     def longer(positions, detections):
         detections["S9"]["Walking"] = [np.concatenate([d, d[-2:]]) for d in detections["S9"]["Walking"]]
 
-    clips = load_h36m(written(tmp_path, longer), "gt", "S9")
+    clips = load_h36m(written(tmp_path, longer), "gt", ["S9"])
     assert all(len(c.keypoints_2d) == len(c.positions_3d) for c in clips)
 
 
@@ -47,7 +47,7 @@ def test_scores_beside_keypoints_are_left_out(tmp_path):
         for action, views in detections["S9"].items():
             detections["S9"][action] = [np.concatenate([d, d[..., :1]], -1) for d in views]
 
-    assert load_h36m(written(tmp_path, scored), "gt", "S9")[0].keypoints_2d.shape[-1] == 2
+    assert load_h36m(written(tmp_path, scored), "gt", ["S9"])[0].keypoints_2d.shape[-1] == 2
 
 
 def _walk(positions):
@@ -71,21 +71,21 @@ def _walk(positions):
 )
 def test_wrong_files_get_one_clear_line(tmp_path, change, message):
     with pytest.raises(UserError, match=message) as caught:
-        load_h36m(written(tmp_path, change), "gt", "S9")
+        load_h36m(written(tmp_path, change), "gt", ["S9"])
     assert "\n" not in str(caught.value)
 
 
 def test_missing_files_say_where_to_get_them(tmp_path):
     with pytest.raises(UserError, match="--demo"):
-        load_h36m(tmp_path, "gt", "S9")
+        load_h36m(tmp_path, "gt", ["S9"])
     with pytest.raises(UserError, match="cpn_ft_h36m_dbb"):
-        load_h36m(h36m_folder(), "nothing", "S9")
+        load_h36m(h36m_folder(), "nothing", ["S9"])
 
 
 def test_actions_by_name_first_word_and_prefix():
-    clips = load_h36m(h36m_folder(), "gt", "S9")
+    clips = load_h36m(h36m_folder(), "gt", ["S9"])
     notices: list[str] = []
-    chosen = lambda text: {c.action for c in select_actions(clips, text, notices.append)}  # noqa: E731
+    chosen = lambda text: {c.action for c in select_actions(clips, text.split(","), notices.append)}  # noqa: E731
     assert chosen("Walking 1") == {"Walking 1"}
     assert chosen("Photo") == {"Photo"}  # a full name comes first
     assert chosen("*") == {c.action for c in clips} and not notices
@@ -93,6 +93,6 @@ def test_actions_by_name_first_word_and_prefix():
     with pytest.raises(UserError, match="no such action"):
         chosen("Swimming")
     without_full_name = [c for c in clips if c.action != "Photo"]
-    assert {c.action for c in select_actions(without_full_name, "Photo")} == {"Photo 1"}
-    published = {c.action for c in select_actions(clips, "P", published=True)}
+    assert {c.action for c in select_actions(without_full_name, ["Photo"])} == {"Photo 1"}
+    published = {c.action for c in select_actions(clips, ["P"], published=True)}
     assert published == {c.action for c in clips if c.action.startswith("P")}

@@ -35,7 +35,7 @@ def write(folder, positions=None, keypoints=None, source="gt", joints=15):
 
 def test_clips(tmp_path):
     positions, keypoints = write(tmp_path)
-    clips = load_humaneva(tmp_path, "gt", "Train/S1")
+    clips = load_humaneva(tmp_path, "gt", ["Train/S1"])
     assert [clip.camera.name for clip in clips] == ["C1", "C2", "C3"]
     for number, clip in enumerate(clips):
         assert (clip.subject, clip.action, clip.action_name, clip.fps) == ("Train/S1", CHUNK, "Walking", 60.0)
@@ -65,7 +65,7 @@ def test_both_splits_have_the_same_cameras():
 
 def test_coco_detections_become_fifteen_joints(tmp_path):
     _, keypoints = write(tmp_path, source="detectron_pt_coco", joints=17)
-    clip = load_humaneva(tmp_path, "detectron_pt_coco", "Train/S1")[0]
+    clip = load_humaneva(tmp_path, "detectron_pt_coco", ["Train/S1"])[0]
     coco = dict(zip(COCO_17.joints, np.moveaxis(keypoints["Train/S1"][CHUNK][0], 1, 0), strict=True))
     ours = (clip.keypoints_2d + [1, 480 / 640]) * 320
     expected = {joint: coco[joint] for joint in HUMANEVA_15.joints if joint[1:] in ("Elbow", "Wrist", "Ankle", "Hip")}
@@ -78,7 +78,7 @@ def test_coco_detections_become_fifteen_joints(tmp_path):
 def test_extra_channels_and_frames_of_2d_are_cut(tmp_path):
     pixels = np.random.RandomState(1).uniform(0, 480, (3, 13, 15, 3)).astype(np.float32)
     write(tmp_path, keypoints={"Train/S1": {CHUNK: list(pixels)}})
-    assert load_humaneva(tmp_path, "gt", "Train/S1")[0].keypoints_2d.shape == (10, 15, 2)
+    assert load_humaneva(tmp_path, "gt", ["Train/S1"])[0].keypoints_2d.shape == (10, 15, 2)
 
 
 def refused(tmp_path, source="gt", subjects="Train/S1"):
@@ -144,9 +144,9 @@ def test_synthetic_set_has_the_layout(synthetic):
     for subjects in (TRAIN_SUBJECTS, TEST_SUBJECTS):
         exact, seen = (load_humaneva(synthetic, source, subjects) for source in ("gt", "detectron_pt_coco"))
         assert [clip.key for clip in exact] == [clip.key for clip in seen]
-        assert {clip.subject for clip in exact} == set(subjects.split(","))
+        assert {clip.subject for clip in exact} == set(subjects)
         notices = []
-        wanted = select_actions(exact, "Walk,Jog", notices.append)
+        wanted = select_actions(exact, ["Walk", "Jog"], notices.append)
         assert {clip.action_name for clip in wanted} == {"Walking", "Jog"} and len(notices) == 1
         assert min(map(len, exact)) == SHORT < 27 < max(map(len, exact))
         for a, b in zip(exact, seen, strict=True):

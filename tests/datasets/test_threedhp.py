@@ -53,7 +53,7 @@ def test_training_clips(root):
     assert clip.positions_3d.dtype == clip.keypoints_2d.dtype == np.float32
     assert clip.valid.all() and clip.camera.intrinsics is None
     assert len({c.key for c in clips}) == len(clips)
-    assert {c.subject for c in load_threedhp(root, "train", sequences="S7")[0]} == {"S7"}
+    assert {c.subject for c in load_threedhp(root, "train", sequences=["S7"])[0]} == {"S7"}
 
 
 def test_test_clips(root):
@@ -92,7 +92,7 @@ def test_stored_intrinsics(root, tmp_path):
     rng = np.random.default_rng(0)
     cameras = {"S1 Seq1": {"4": np.array([1500.0, 1490.0, 1030.0, 1010.0])}}
     np.savez(tmp_path / "data_train_3dhp_ori.npz", data=make_train(rng), cameras=cameras)
-    clips, _ = load_threedhp(tmp_path, "train", sequences="S1")
+    clips, _ = load_threedhp(tmp_path, "train", sequences=["S1"])
     known = {c.key: c.camera.intrinsics for c in clips if c.camera.intrinsics}
     assert list(known) == ["S1/Seq1/4"]
     expected = (1500 / 1024, 1490 / 1024, 1030 / 1024 - 1, 1010 / 1024 - 1, 0, 0, 0, 0, 0)

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from common.diffusion.lifter import DiffusionLifter
 from common.engine import chunks
 from common.engine.clips import lift_clip
 from common.engine.evaluate import Sampling, evaluate, load_of, sample
+from common.engine.opening import Opened
 from common.errors import UserError
 from common.models import build
 from tests.tiny import CPU, h36m_folder
@@ -27,7 +29,7 @@ def lifter():
 
 @pytest.fixture(scope="module")
 def clips():
-    return load_h36m(h36m_folder(), "cpn_ft_h36m_dbb", "S9")[:4]
+    return load_h36m(h36m_folder(), "cpn_ft_h36m_dbb", ["S9"])[:4]
 
 
 @contextmanager
@@ -91,12 +93,12 @@ def test_clips_of_one_shape_share_one_choice(lifter, clips, monkeypatch):
     short = replace(clips[1], keypoints_2d=clips[1].keypoints_2d[:7], positions_3d=clips[1].positions_3d[:7])
     short = replace(short, valid=short.valid[:7])
     for clip in (clips[0], short, clips[2]):
-        lift_clip(lifter, clip, CARD, Sampling(4, 1, windows=4), CPU)
+        lift_clip(Opened(lifter, CARD, Path()), clip, Sampling(4, 1, windows=4), CPU)
     assert len(searches) == 1  # the short clip has fewer windows: the choice for more serves it
-    lift_clip(lifter, clips[0], CARD, Sampling(8, 1, windows=4), CPU)
+    lift_clip(Opened(lifter, CARD, Path()), clips[0], Sampling(8, 1, windows=4), CPU)
     assert len(searches) == 2  # more hypotheses may come in larger chunks
     other = DiffusionLifter(lifter.denoiser, SKELETON)
-    lift_clip(other, clips[0], CARD, Sampling(4, 1, windows=4), CPU)
+    lift_clip(Opened(other, CARD, Path()), clips[0], Sampling(4, 1, windows=4), CPU)
     assert len(searches) == 3
 
 

@@ -23,7 +23,7 @@ def lifter():
 
 @pytest.fixture(scope="module")
 def clips():
-    return load_h36m(h36m_folder(), "cpn_ft_h36m_dbb", "S9")[:6]
+    return load_h36m(h36m_folder(), "cpn_ft_h36m_dbb", ["S9"])[:6]
 
 
 def errors_of(lifter, clips, **changes):
@@ -134,15 +134,15 @@ def test_report_of_a_run(tmp_path):
 
 def test_mean_pose_row_by_hand(tmp_path):
     report = command(tmp_path)
-    train = load_h36m(h36m_folder(), "gt", "S1,S5")
-    test = load_h36m(h36m_folder(), "gt", "S9")
+    train = load_h36m(h36m_folder(), "gt", ["S1", "S5"])
+    test = load_h36m(h36m_folder(), "gt", ["S9"])
     from common.datasets.checks import select_actions
 
-    train = select_actions(train, "Walking,Phoning")
+    train = select_actions(train, ["Walking", "Phoning"])
     relative = [c.positions_3d - c.positions_3d[:, :1] for c in train]
     mean = np.concatenate(relative).mean(0)
     by_action = {}
-    for clip in select_actions(test, "Walking,Phoning"):
+    for clip in select_actions(test, ["Walking", "Phoning"]):
         poses = clip.positions_3d - clip.positions_3d[:, :1]
         by_action.setdefault(clip.action_name, []).append(np.linalg.norm(poses - mean, axis=-1).mean(-1))
     expected = 1000 * np.mean([np.concatenate(v).mean() for v in by_action.values()])

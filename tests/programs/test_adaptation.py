@@ -183,11 +183,11 @@ def test_interrupted_source_training_goes_on(data, tmp_path):
     """The source's file appears only when its training is complete."""
     from common.adaptation.source import find_source
 
-    options = _options(data, tmp_path, "--source-epochs", "2")
+    settings, own = _settings(data, tmp_path, "--source-epochs", "2")
     training = tmp_path / "model_h36m_S1" / "training"
-    find_source(_options(data, tmp_path, "--source-epochs", "1"), _place())
+    find_source(*_settings(data, tmp_path, "--source-epochs", "1"), _place())
     (tmp_path / "model_h36m_S1" / "h36m_best_epoch.bin").unlink()
-    path = find_source(options, _place())
+    path = find_source(settings, own, _place())
     assert [row["epoch"] for row in checkpoint.load(training / "last.bin")["history"]] == [1, 2]
     assert path.is_file() and "optimizer" not in checkpoint.load(path)
 
@@ -198,24 +198,26 @@ def _place():
     return Place(torch.device("cpu"))
 
 
-def _options(data, folder, *flags):
-    from common.settings.adaptation import FLAGS, PRESETS, check
-    from common.settings.flags import parse
+def _settings(data, folder, *flags):
+    from common.settings.adaptation import read_settings
 
-    options = parse(
-        ["--data-root", str(data), "-c", str(folder), *TINY, *flags], None, PRESETS["h36m_transfer"], None, FLAGS
-    )
-    check(options)
-    return options
+    return read_settings("h36m_transfer", ["--data-root", str(data), "-c", str(folder), *TINY, *flags])[:2]
 
 
 def test_flags_that_are_refused_or_set_exist():
     from common.settings.adaptation import DEMO, FLAGS, PRESETS, PUBLISHED, REFUSED
-    from common.settings.flags import parse
 
-    known = vars(parse([], None, {}, None, FLAGS))
+    known = {row.destination for row in FLAGS}
     for name in (*REFUSED, *PUBLISHED, *DEMO, *PRESETS["h36m_transfer"]):
         assert name in known, name
+
+
+def test_names_of_the_settings_are_those_of_the_networks():
+    from common.models.low_rank import add_lora
+    from common.models.refiner import REFINERS
+    from common.settings.adaptation import KINDS, TARGETS
+
+    assert set(KINDS) == {*REFINERS, "none"} and add_lora.__defaults__[-1] == TARGETS
 
 
 def test_scripts_are_thin_and_quote_their_commands():

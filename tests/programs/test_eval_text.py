@@ -33,6 +33,6 @@ def test_an_action_without_a_prompt_is_scored_with_the_neutral_one(trained):
 @pytest.mark.parametrize("told", ["action", "both"])
 def test_an_action_without_a_prompt_is_told_before_the_work(trained, told, monkeypatch):
     folder, model = trained
-    monkeypatch.setattr("common.programs.evaluate.evaluate", lambda *a, **k: pytest.fail("work was begun"))
+    monkeypatch.setattr("common.engine.evaluation.evaluate", lambda *a, **k: pytest.fail("work was begun"))
     with pytest.raises(UserError, match="no prompt for Phoning: use --eval-text neutral"):
         command(folder, f"--model {model} -a Walking,Phoning --evaluate last.bin --eval-text {told}")

@@ -12,7 +12,8 @@ import torch
 
 from common.engine import checkpoint
 from common.programs.main import main
-from common.settings.flags import FLAGS, make_parser
+from common.settings.flags import make_parser
+from common.settings.lifting import FLAGS
 from tests.tiny import command, flags, h36m_folder
 
 ROOT = Path(__file__).parents[2]
@@ -209,7 +210,7 @@ def test_every_flag_has_a_long_name_a_help_line_and_one_default():
         assert any(name.startswith("--") for name in flag.names), flag.names
         assert flag.help and "\n" not in flag.help
     assert len({flag.destination for flag in FLAGS}) == len(FLAGS)
-    assert "--hypotheses" in make_parser(None, {}).format_help()
+    assert "--hypotheses" in make_parser(None, FLAGS, {}).format_help()
 
 
 @pytest.mark.parametrize("script", ["main.py", "main_gt.py", "main_3dhp.py"])
@@ -285,16 +286,13 @@ def test_exported_3dhp_poses_are_the_scored_ones(tmp_path):
     from scipy.io import loadmat
 
     from common.datasets.synthetic.threedhp import write_threedhp
-    from common.programs.main import check, run
-    from common.settings.flags import parse
-    from common.settings.presets import PRESETS
+    from common.programs.main import read_settings, run
     from tests.tiny import CPU
 
     write_threedhp(tmp_path / "data", tmp_path / "ts", seconds=0.8, progress=False)
     line = f"--model mixste -gpu -1 --nolog -f 9 -cs 16 -dep 1 -e 1 -c {tmp_path / 'c'} --data-root {tmp_path / 'data'}"
-    options = parse(shlex.split(line + f" --annotations {tmp_path / 'ts'} -num_proposals 2"), None, PRESETS["3dhp"])
-    check(options)
-    report = run(options, CPU)
+    line += f" --annotations {tmp_path / 'ts'} -num_proposals 2"
+    report = run(read_settings("3dhp", shlex.split(line))[0], CPU)
     poses = loadmat(tmp_path / "c" / "inference_data_P_Agg.mat")
     for name in ("TS1", "TS5"):
         with h5py.File(tmp_path / "ts" / name / "annot_data.mat") as file:

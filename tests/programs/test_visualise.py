@@ -17,8 +17,10 @@ from common.datasets.h36m_cameras import h36m_cameras
 from common.engine.clips import lift_clip, picture_of
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
+from common.engine.opening import Opened
 from common.files.video import video_info, write_video
-from common.models import REGISTRY, Model, build
+from common.models import REGISTRY, build
+from common.models.registry import Entry
 from common.programs import main as cli
 from common.programs import pictures, render
 from common.programs.trace import forward_states, trace_frame
@@ -42,11 +44,11 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def known(monkeypatch):
-    monkeypatch.setitem(REGISTRY, "known", Model(Known))
+    monkeypatch.setitem(REGISTRY, "known", Entry(build=Known))
 
 
 def clip_of(data: Path, action: str):
-    clips = [c for c in load_h36m(data, "cpn_ft_h36m_dbb", "S9") if c.action == action]
+    clips = [c for c in load_h36m(data, "cpn_ft_h36m_dbb", ["S9"]) if c.action == action]
     return clips[1]
 
 
@@ -236,15 +238,15 @@ def test_published_command_lines(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", [n for n in REGISTRY if n != "known"])
 def test_a_trace_ends_where_the_lifted_clip_is(data, name):
     lifter = lifter_of(name, perturbed(name))
-    clip, card = clip_of(data, "Walking"), {"model": name, "frames": 9}
+    clip, opened = clip_of(data, "Walking"), Opened(lifter, {"model": name, "frames": 9}, Path("x.bin"))
     sampling = Sampling(hypotheses=2, steps=3)
-    lifted = lift_clip(lifter, clip, card, sampling, CPU, [13])
-    trace = trace_frame(lifter, clip, card, sampling, CPU, 13)
+    lifted = lift_clip(opened, clip, sampling, CPU, [13])
+    trace = trace_frame(opened, clip, sampling, CPU, 13)
     assert trace.states.shape == trace.estimates.shape == (2, 3, 17, 3) and trace.aggregates.shape == (3, 17, 3)
     np.testing.assert_allclose(trace.aggregates[-1], lifted.aggregate[13], atol=1e-5)
     np.testing.assert_allclose(trace.states[:, -1], lifted.hypotheses[:, 13], atol=1e-5)
     assert np.isnan(lifted.aggregate[23]).all()  # was not asked for
-    whole = lift_clip(lifter, clip, card, sampling, CPU)
+    whole = lift_clip(opened, clip, sampling, CPU)
     np.testing.assert_allclose(whole.aggregate[13], lifted.aggregate[13], atol=1e-5)
 
 
@@ -273,7 +275,9 @@ def test_noise_on_the_input_is_drawn_and_seeded(tmp_path, data, known):
 def test_picture_for_training_leaves_training_alone(data):
     lifter = lifter_of("mixste", perturbed("mixste")).train()
     before = torch.get_rng_state()
-    image = picture_of(lifter, clip_of(data, "Walking"), {"model": "mixste", "frames": 9}, Sampling(2, 2), CPU)
+    image = picture_of(
+        Opened(lifter, {"model": "mixste", "frames": 9}, Path("x.bin")), clip_of(data, "Walking"), Sampling(2, 2), CPU
+    )
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and min(image.shape[:2]) > 300
     assert lifter.training and lifter.denoiser.training and torch.equal(before, torch.get_rng_state())
 
@@ -282,7 +286,7 @@ def test_picture_for_training_leaves_training_alone(data):
     ("flags", "message"),
     [
         (["-cam", "4"], "-cam 4: S9 Photo 1 has cameras 0 to 3"),
-        (["-cam", "one"], "-cam one: expected numbers"),
+        (["-cam", "one"], "expected numbers such as 0 or 0,2, not one"),
         (["-a", "Dancing"], "no such action"),
         (["--viz-frame", "30"], "--viz-frame 30: S9 Photo 1 has frames 0 to 29"),
         (["--viz-output", "a.doc"], "--viz-output a.doc: the name must end in"),

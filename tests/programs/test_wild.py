@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from common.engine import checkpoint
+from common.engine.cards import trained_on
 from common.files.bvh import retarget
 from common.files.bvh_reader import read_bvh
 from common.files.poses import read_poses
@@ -15,7 +16,7 @@ from common.files.video import video_info, write_video
 from common.geometry.skeleton import H36M_17
 from common.programs.wild import main
 from common.wild import inputs
-from common.wild.lifting import View, trained_on
+from common.wild.lifting import camera_of
 from common.wild.live import at_rate, clean_stream, follow
 from common.wild.placing import place_roots
 from tests.people import in_camera, pixels, walker
@@ -167,15 +168,15 @@ def test_nothing_to_lift(tmp_path, capsys):
 def test_roots_are_found_again():
     """Exact poses and 2D: the place comes back; a shaking depth is calmed while a steady walk is kept."""
     camera = in_camera(walker(100)).astype(np.float32)
-    view = View(1280, 720, 1100.0)
+    intrinsics = camera_of((1280, 720), 1100.0).intrinsics
     screen = (pixels(camera) * 2 / 1280 - [1, 720 / 1280]).astype(np.float32)
     poses, seen = camera - camera[:, :1], np.ones((100, 17), np.float32)
-    exact = place_roots(poses, screen, seen, view.camera().intrinsics, 50.0, smoothing=0)
+    exact = place_roots(poses, screen, seen, intrinsics, 50.0, smoothing=0)
     assert np.abs(exact - camera[:, :1]).max() < 2e-3
     noisy = poses * (1 + np.random.default_rng(0).normal(0, 0.03, (100, 1, 1))).astype(np.float32)
-    raw, calm = (place_roots(noisy, screen, seen, view.camera().intrinsics, 50.0, s) - camera[:, :1] for s in (0, 0.5))
+    raw, calm = (place_roots(noisy, screen, seen, intrinsics, 50.0, s) - camera[:, :1] for s in (0, 0.5))
     assert calm[..., 2].std() < 0.6 * raw[..., 2].std()
-    steady = place_roots(poses, screen, seen, view.camera().intrinsics, 50.0, 0.5)
+    steady = place_roots(poses, screen, seen, intrinsics, 50.0, 0.5)
     assert np.abs(steady - camera[:, :1]).max() < 0.02
 
 

@@ -8,7 +8,8 @@ import pytest
 from common.errors import UserError
 from common.models import REGISTRY
 from common.settings.config_files import JOINT_KEYS, KEYS, read_config
-from common.settings.flags import FLAGS, parse
+from common.settings.flags import parse
+from common.settings.lifting import FLAGS
 
 FOLDER = Path(__file__).parents[2] / "configs"
 NETWORK = "ConditionalDiffusionMixSTES2SGRANDLinLift"
@@ -110,16 +111,16 @@ def test_wrong_files_are_told(tmp_path, text):
 
 def test_a_typed_flag_wins(tmp_path):
     path = write(tmp_path, learning_rate=4e-4, epochs=200)
-    options = parse(["--config", str(path), "-e", "7"], None, {"learning_rate": 1.0}, read_config)
-    assert (options.epochs, options.learning_rate) == (7, 4e-4)
+    values = parse(["--config", str(path), "-e", "7"], None, FLAGS, {"learning_rate": 1.0}, read_config).values
+    assert (values["epochs"], values["learning_rate"]) == (7, 4e-4)
 
 
 @pytest.mark.skipif("beta_schedule" not in DESTINATIONS, reason="the flags of Diff3DHPE are not in the table yet")
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_flag_is_in_the_table(path):
     assert set(read_config(path)) <= DESTINATIONS
-    options = parse(["--config", str(path), "-f", "9"], None, {}, read_config)
-    assert (options.number_of_frames, options.beta_schedule) == (9, "cosine")
+    values = parse(["--config", str(path), "-f", "9"], None, FLAGS, {}, read_config).values
+    assert (values["number_of_frames"], values["beta_schedule"]) == (9, "cosine")
 
 
 def test_conda_file():

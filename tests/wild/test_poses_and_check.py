@@ -55,7 +55,7 @@ def test_errors(tmp_path):
 
         write_poses(tmp_path / "p.npz", [person], 50, HUMANEVA_15)
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(UserError, match="not a file of poses"):
+    with pytest.raises(UserError, match="not a readable file of poses"):
         read_poses(tmp_path / "other.npz")
 
 

@@ -15,29 +15,28 @@ from common.datasets import hold_out
 from common.datasets.h36m import SKELETON, load_h36m
 from common.datasets.windows import Windows
 from common.diffusion.lifter import DiffusionLifter
-from common.engine import checkpoint
-from common.engine.train import Recipe, Trainer
+from common.engine import checkpoint, training
+from common.engine.trainer import LifterRecipe, LifterTrainer
 from common.models import build
-from common.programs import train as train_program
-from tests.tiny import CPU, command, flags, h36m_folder, options
+from tests.tiny import CPU, command, flags, h36m_folder, settings_of
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parents[1] / "vectors" / "golden_loss.json"
 
 
-def trainer(**changes) -> Trainer:
+def trainer(**changes) -> LifterTrainer:
     torch.manual_seed(1)
-    clips = [c for c in load_h36m(h36m_folder(), "cpn_ft_h36m_dbb", "S1") if c.action_name == "Walking"]
+    clips = [c for c in load_h36m(h36m_folder(), "cpn_ft_h36m_dbb", ["S1"]) if c.action_name == "Walking"]
     lifter = DiffusionLifter(build("mixste", frames=5, channels=32, depth=2), SKELETON)
-    recipe = Recipe(**({"epochs": 4, "windows": 12, "learning_rate": 1e-3, "lr_decay": 0.9} | changes))
-    return Trainer(lifter, Windows(clips, SKELETON, 5), recipe, CPU)
+    recipe = LifterRecipe(**({"epochs": 4, "batch": 12, "learning_rate": 1e-3, "lr_decay": 0.9} | changes))
+    return LifterTrainer(lifter, Windows(clips, SKELETON, 5), recipe, CPU)
 
 
 def test_loss_curve_is_the_golden_one():
-    """A tiny run with default settings; made anew by `python -m tests.engine.test_train` when a change is meant."""
+    """A tiny run with default settings; made anew by `python -m tests.engine.test_training` when a change is meant."""
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
     runner = trainer()
-    curve = [runner.run_epoch(lambda: None)["train_mm"] for _ in range(4)]
+    curve = [runner.run_epoch(dict)["train_mm"] for _ in range(4)]
     np.testing.assert_allclose(curve, golden, rtol=2e-3)
     assert curve[-1] < 0.7 * curve[0]
 
@@ -46,20 +45,21 @@ def test_published_gradient_is_that_of_half_the_square():
     plain, squared = trainer(), trainer(squared=True)
     for runner in (plain, squared):
         runner.optimizer = torch.optim.SGD(runner.lifter.parameters(), lr=0.0)
-        runner.run_epoch(lambda: None)
+        runner.run_epoch(dict)
     plain.lifter.train()
-    rows = plain._order(1).split(12)[-1]
-    loss, frames = plain._step(rows, 1, len(plain._order(1).split(12)) - 1).tolist()
+    rows = plain.batches(1)[-1]
+    loss, frames = plain.step(rows, 1, len(plain.batches(1)) - 1).tolist()
     for a, b in zip(plain.lifter.parameters(), squared.lifter.parameters(), strict=True):
         torch.testing.assert_close(a.grad * (loss / frames), b.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_mirrored_copies_double_the_epoch():
-    assert len(trainer()._order(1)) == 2 * len(trainer(augment=False)._order(1))
+    both, plain = (torch.cat(trainer(augment=augment).batches(1)) for augment in (True, False))
+    assert len(both) == 2 * len(plain)
 
 
 def test_held_out_takes_share_no_take_with_training():
-    clips = load_h36m(h36m_folder(), "gt", "S1,S5")
+    clips = load_h36m(h36m_folder(), "gt", ["S1", "S5"])
     kept, held = hold_out(clips)
     takes = {(c.subject, c.action) for c in held}
     assert takes and not takes & {(c.subject, c.action) for c in kept}
@@ -68,7 +68,7 @@ def test_held_out_takes_share_no_take_with_training():
 
 def test_model_selection_does_not_see_the_test_set(tmp_path, monkeypatch):
     """With the test set's 3D replaced by NaN, the same epoch is chosen and its weights are the same, bit for bit."""
-    original = train_program.load_clips
+    original = training.load_clips
 
     def blind(options, role, notice):
         clips = original(options, role, notice)
@@ -77,7 +77,7 @@ def test_model_selection_does_not_see_the_test_set(tmp_path, monkeypatch):
         return clips
 
     command(tmp_path / "seeing", "--no-eval -e 3")
-    monkeypatch.setattr(train_program, "load_clips", blind)
+    monkeypatch.setattr(training, "load_clips", blind)
     command(tmp_path / "blind", "-e 3 --select held --debug --no-eval")
     monkeypatch.undo()
     command(tmp_path / "seeing_debug", "-e 3 --select held --debug --no-eval")
@@ -176,29 +176,29 @@ def test_two_processes_train_like_one(tmp_path):
 def test_as_published_sets_all_three(tmp_path):
     report = command(tmp_path, "--as-published -b 40")
     assert report["protocol"] == "published" and report["as_published"][:2] == ["--protocol published", "--select test"]
-    recipe = train_program._recipe(options(tmp_path, "--as-published"), {"frames": 5, "model": "mixste"})
+    recipe = training._recipe(settings_of(tmp_path, "--as-published"), {"frames": 5, "model": "mixste"})
     assert recipe.squared and recipe.neutral == 0
 
 
 def test_a_budget_of_steps_ends_in_the_middle_of_an_epoch():
     runner = trainer(max_steps=7)
-    whole = len(runner._order(1).split(12))
+    whole = len(runner.batches(1))
     while not runner.spent():
-        runner.run_epoch(lambda: None)
+        runner.run_epoch(dict)
     assert runner.steps_done == 7 == sum(row["steps"] for row in runner.history)
     assert len(runner.history) == -(-7 // whole)
     resumed = trainer(max_steps=9)
     resumed.restore(runner.state())
-    resumed.run_epoch(lambda: None)
+    resumed.run_epoch(dict)
     assert resumed.steps_done == 9
 
 
 def test_a_budget_of_seconds_ends_after_the_step_that_uses_it_up():
     runner = trainer(max_seconds=1e-6)
-    runner.run_epoch(lambda: None)
+    runner.run_epoch(dict)
     assert runner.steps_done == 1 and runner.spent() and runner.history[0]["seconds"] > 0
 
 
 if __name__ == "__main__":
     runner = trainer()
-    GOLDEN.write_text(json.dumps([runner.run_epoch(lambda: None)["train_mm"] for _ in range(4)]) + "\n")
+    GOLDEN.write_text(json.dumps([runner.run_epoch(dict)["train_mm"] for _ in range(4)]) + "\n")

@@ -3,70 +3,86 @@
 from __future__ import annotations
 
 import copy
-from argparse import Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from timm.models.vision_transformer import Attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.datasets import dataset, load_clips
+from common.datasets import load_clips, source_of
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
-from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint, report
 from common.engine.devices import Place
 from common.engine.evaluate import EVALUATION_WINDOWS, Errors, Sampling, check_told, estimate_seconds, evaluate
+from common.engine.export_3dhp import PoseCollector, score_exports
+from common.engine.folder import writable
 from common.engine.log import say
-from common.engine.opening import open_lifter
-from common.models import REGISTRY
-from common.programs.export_3dhp import Export3DHP, score_exports
+from common.engine.opening import Opened, open_lifter
+from common.files.writing import append_line, save_json
+from common.models import entry
 from common.scoring.hypotheses import available
 from common.scoring.metrics import mpjpe, p_mpjpe
+from common.settings.lifting import Settings
 
 
-def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: list[Clip] | None = None) -> dict:
+def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: list[Clip] | None = None) -> dict:
     """Score a checkpoint on the test clips: tables on screen, text log, report.json. Returns the report."""
     notice = say if place.first else (lambda line: None)
-    lifter, card = open_lifter(path, options, place, notice)
-    clips = load_clips(options, "test", notice) if clips is None else clips
-    flop = flop_per_window(lifter, card)
-    if options.compile:
+    data, folder = settings.data, Path(settings.run.checkpoint)
+    place.lead(lambda: writable(folder))
+    opened = open_lifter(path, settings, place, notice)
+    lifter, card = opened.lifter, opened.card
+    clips = load_clips(data, "test", notice) if clips is None else clips
+    trained_on = (card.get("subjects") or "").split(",") if card.get("dataset") == data.dataset else ()
+    shared = warn_of_shared_subjects(trained_on, [clip.subject for clip in clips], notice)
+    flop = flop_per_window(opened)
+    if settings.run.compile:
         lifter.denoiser.compile()
-    published = options.protocol == "published"
-    skeleton, centre = dataset(options).skeleton, REGISTRY[card["model"]].centre_only
-    actions = dataset(options).action_names(clips)
-    windows = Windows(clips, skeleton, card["frames"], None, place.device, published, actions, centre)
-    sampling = replace(sampling_of(options), neutral=text_told(options, card) in ("neutral", "both"))
-    if text_told(options, card) in ("action", "both"):
+    source = source_of(data)
+    windows = Windows(
+        clips,
+        source.skeleton,
+        card["frames"],
+        device=place.device,
+        published_test=settings.published,
+        action_names=source.action_names(clips),
+        centre_only=opened.centre_only,
+    )
+    told_of = text_told(settings, card)
+    sampling = sampling_of(settings, card)
+    if told_of in ("action", "both"):
         check_told(lifter, windows)
     _announce(lifter, windows, sampling, place, notice)
     columns = list(available(windows.has_camera))
-    exporter = Export3DHP(windows, columns, sampling.steps) if options.dataset == "3dhp" else None
-    errors = evaluate(lifter, windows, sampling, place, exporter, limit=2 if options.debug else None)
+    exporter = PoseCollector(windows, columns, sampling.steps) if data.dataset == "3dhp" else None
+    errors = evaluate(lifter, windows, sampling, place, exporter, limit=2 if settings.run.debug else None)
     results = report.summarise(errors, clips)
     told = None
-    if text_told(options, card) == "both":
+    if told_of == "both":
         with_action = replace(sampling, neutral=False)
         told = report.summarise(evaluate(lifter, windows, with_action, place, title="with actions"), clips)
-    means = mean_pose_errors(card, clips, dataset(options).skeleton.root) if card.get("mean_pose") else None
+    means = mean_pose_errors(card, clips, source.skeleton.root) if card.get("mean_pose") else None
     out = {
         "card": {k: v for k, v in card.items() if k != "mean_pose"},
         "checkpoint": {"file": path.name, "sha256": checkpoint.file_hash(path)},
         "synthetic": bool(card.get("synthetic")),
-        "protocol": options.protocol,
-        "as_published": getattr(options, "published_settings", []),
-        "dataset": options.dataset,
-        "keypoints": options.keypoints,
-        "labels": dataset(options).labels(options),
-        "subjects": options.subjects_test,
-        "actions": options.actions,
-        "eval_text": text_told(options, card),
+        "protocol": data.protocol,
+        "as_published": list(settings.published_settings),
+        "dataset": data.dataset,
+        "keypoints": data.keypoints,
+        "labels": source.labels(data),
+        "subjects": ",".join(data.subjects_test),
+        "actions": ",".join(data.actions),
+        "subjects_also_trained_on": shared,
+        "eval_text": told_of,
         "hypotheses": sampling.hypotheses,
         "steps": sampling.steps,
-        "seed": options.seed,
+        "seed": sampling.seed,
         "frames": int(errors.frames.sum()),
         "cost": _cost(lifter, windows, sampling, errors, flop, place),
         "columns": report.column_facts(errors.columns),
@@ -77,47 +93,56 @@ def evaluate_checkpoint(options: Namespace, place: Place, path: Path, clips: lis
     if told:
         out["results_with_action"] = told
     notes = []
-    if published:
+    if settings.published:
         notes.append(f"P_Best is chosen per batch of -b {sampling.windows} windows")
-    if card["model"] == "graphdiffu" and card["variant"] == "published":
-        notes.append(f"published graph: the first window of each batch is special, so -b {sampling.windows} matters")
+    if card["variant"] == "published" and entry(card["model"]).batch_note:
+        notes.append(f"{entry(card['model']).batch_note}, so -b {sampling.windows} matters")
     if not windows.has_camera:
         notes.append("no intrinsics are known here: R_Agg, J_Agg_fit and J_Agg cannot be computed")
     out["notes"] = notes
-    if options.by_subject:
+    if settings.evaluation.by_subject:
         of = {s: np.array([clip.subject == s for clip in clips]) for s in dict.fromkeys(c.subject for c in clips)}
         of = {subject: rows for subject, rows in of.items() if errors.frames[rows].any()}
         out["subjects_results"] = {s: report.summarise(errors, clips, rows) for s, rows in of.items()}
     if exporter:
-        exporter.write(Path(options.checkpoint), place)
+        exporter.write(folder, place)
     if place.first:
-        _write(options, out, columns)
+        _write(folder, source.name, out, columns)
         if exporter:
-            score_exports(Path(options.checkpoint), Path(options.annotations), out["labels"], columns)
+            score_exports(folder, Path(settings.evaluation.annotations), out["labels"], columns)
     return out
 
 
-def sampling_of(options: Namespace) -> Sampling:
-    """How the flags ask to sample; -b counts windows only where a checkpoint is evaluated."""
-    typed = options.batch_size_eval or (options.typed.get("batch_size") if options.evaluate else None)
+def sampling_of(settings: Settings, card: dict) -> Sampling:
+    """How the settings ask to sample with the model of a card."""
+    asked = settings.evaluation
     return Sampling(
-        hypotheses=options.hypotheses,
-        steps=options.sampling_timesteps,
-        windows=typed or EVALUATION_WINDOWS,
-        seed=options.seed,
-        protocol_2=options.p2,
-        published=options.protocol == "published",
-        amp=options.amp,
-        flip=options.test_time_augmentation,
-        repeat=options.repeat_n,
+        hypotheses=asked.hypotheses,
+        steps=asked.sampling_timesteps,
+        windows=asked.batch_size_eval or EVALUATION_WINDOWS,
+        seed=settings.run.seed,
+        protocol_2=asked.p2,
+        published=settings.published,
+        amp=settings.run.amp,
+        flip=asked.test_time_augmentation,
+        repeat=asked.repeat_n,
+        neutral=text_told(settings, card) in ("neutral", "both"),
     )
 
 
-def text_told(options: Namespace, card: dict) -> str | None:
+def text_told(settings: Settings, card: dict) -> str | None:
     """What the network is told of a test clip's action: None for models without text."""
     if card["sizes"].get("text", "none") == "none":
         return None
-    return options.eval_text or ("action" if options.protocol == "published" else "neutral")
+    return settings.evaluation.eval_text or ("action" if settings.published else "neutral")
+
+
+def warn_of_shared_subjects(train: Sequence[str], test: Sequence[str], notice: Callable[[str], None]) -> list[str]:
+    """Say loudly which people are in the training and in the test set; returns them."""
+    both = sorted(set(train) & set(test))
+    if both:
+        notice(f"WARNING: {', '.join(both)}: in the training set AND in the test set. The test errors are too good.")
+    return both
 
 
 def _announce(lifter, windows: Windows, sampling: Sampling, place: Place, notice) -> None:
@@ -130,11 +155,12 @@ def _announce(lifter, windows: Windows, sampling: Sampling, place: Place, notice
         )
 
 
-def flop_per_window(lifter: DiffusionLifter, card: dict) -> int:
+def flop_per_window(opened: Opened) -> int:
     """FLOP (two a multiply-add) of one network call on one window with one hypothesis, counted without computing.
 
     A text condition is not counted: it is computed once per action.
     """
+    lifter, card = opened.lifter, opened.card
     untold = SimpleNamespace(action=torch.full((1,), -1, device=lifter.mirror.device), action_names=())
     with torch.no_grad():
         condition = lifter.denoiser.condition(untold)
@@ -143,12 +169,11 @@ def flop_per_window(lifter: DiffusionLifter, card: dict) -> int:
         condition = replace(condition, **tensors)
     denoiser = copy.deepcopy(lifter.denoiser).to("meta")
     for module in denoiser.modules():
-        if hasattr(module, "fused_attn"):
+        if isinstance(module, Attention):
             module.fused_attn = False  # the same products, in a form that is counted on every device
     shape = (card["frames"], card["joints"])
     keypoints = torch.empty(1, *shape, 2, device="meta")
-    frames_out = 1 if REGISTRY[card["model"]].centre_only else card["frames"]
-    x_t = torch.empty(1, 1, frames_out, card["joints"], 3, device="meta")
+    x_t = torch.empty(1, 1, opened.answered, card["joints"], 3, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         denoiser(keypoints, x_t, torch.zeros(1, dtype=torch.long, device="meta"), condition)
     return counter.get_total_flops()
@@ -186,19 +211,16 @@ def mean_pose_errors(card: dict, clips: list[Clip], root: int) -> dict:
     }
 
 
-def _write(options: Namespace, out: dict, columns: list[str]) -> None:
-    folder = Path(options.checkpoint)
-    folder.mkdir(parents=True, exist_ok=True)
-    title = f"{'SYNTHETIC ' if out['synthetic'] else ''}{options.dataset}, H={out['hypotheses']}, K={out['steps']}"
+def _write(folder: Path, name: str, out: dict, columns: list[str]) -> None:
+    title = f"{'SYNTHETIC ' if out['synthetic'] else ''}{out['dataset']}, H={out['hypotheses']}, K={out['steps']}"
     print(report.table(out["results"], columns, title, out["mean_pose"]))
     log = report.published_log(out["results"], columns)
     for subject, results in out.get("subjects_results", {}).items():
         print(report.table(results, columns, f"{title}, subject {subject}"))
         log += f"----subject {subject}----\n" + report.published_log(results, columns)
-    name = f"{dataset(options).name}_test_log_H{out['hypotheses']}_K{out['steps']}.txt"
-    with (folder / name).open("a", encoding="utf-8") as stream:
-        stream.write(("SYNTHETIC\n" if out["synthetic"] else "") + log)
-    report.write(folder / "report.json", out)
+    log_file = folder / f"{name}_test_log_H{out['hypotheses']}_K{out['steps']}.txt"
+    append_line(log_file, ("SYNTHETIC\n" if out["synthetic"] else "") + log)
+    save_json(folder / "report.json", out)
     cost = out["cost"]
     if "results_with_action" in out:
         print(report.table(out["results_with_action"], columns, f"{title}, told the action"))
@@ -208,5 +230,5 @@ def _write(options: Namespace, out: dict, columns: list[str]) -> None:
         f"{cost['parameters']:,} parameters, {cost['flop_per_window'] / 1e9:.4g} GFLOP a window, "
         f"{cost['seconds']:.0f} s, seed {out['seed']}, 2D {out['keypoints']}, "
         f"checkpoint {out['checkpoint']['sha256']}; "
-        f"written: {folder / 'report.json'}, {folder / name}"
+        f"written: {folder / 'report.json'}, {log_file}"
     )

@@ -17,7 +17,7 @@ from common.scoring.tables import printable
 from common.scoring.threedhp import score_folder
 
 
-class Export3DHP:
+class PoseCollector:
     """Collects every frame's pose of every column while an evaluation runs."""
 
     def __init__(self, windows: Windows, columns: list[str], steps: int):

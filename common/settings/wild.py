@@ -1,0 +1,159 @@
+"""The settings of main_wild.py: what comes in, how it is lifted, what goes out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.errors import UserError
+from common.settings.config_files import read_config
+from common.settings.flags import build, flag, flags_of, names, parse, switch
+from common.settings.lifting import FLAGS as LIFTING
+from common.settings.lifting import EvaluationSettings
+
+FOLDER, DEFAULT = "checkpoint/open", "open_mixste_27f.bin"
+LENS = 0.85  # focal length over the image's longer side where none is given: a phone's main camera when it films
+THRESHOLD = 0.3  # confidence below which a joint counts as missing
+KINDS = ("poses", "bvh", "viewer", "video")  # of output
+SPEEDS = ("lightweight", "balanced", "performance")  # of rtmlib's networks
+AGGREGATES = ("P_Agg", "R_Agg", "J_Agg_fit")  # those of common.scoring.hypotheses that read nothing of the truth
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """'1920x1080' as (width, height)."""
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 1920x1080, not {text}") from None
+    if min(width, height) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+    return width, height
+
+
+def output_kinds(text: str) -> tuple[str, ...]:
+    kinds = names(text)
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]}: there are {', '.join(KINDS)}")
+    return kinds
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """Input."""
+
+    input: str = flag(
+        "input", help="a video, or 2D keypoints: AlphaPose, OpenPose, COCO, MMPose (JSON), Detectron2 (npz), npy"
+    )
+    video: str = flag("--video", help="video to show under a keypoint file", default="")
+    layout: str = flag(
+        "--layout", help="joints of a keypoint file that does not tell: coco, h36m, halpe, body_25", default=""
+    )
+    clip: str = flag("--clip", help="which video of an archive that holds several", default="")
+    size: tuple[int, int] | None = flag(
+        "--size", help="image size of the keypoints, where the file does not tell: 1920x1080", type=image_size
+    )
+    fps: float | None = flag("--fps", help="frames a second, where the file does not tell", type=float)
+    limit: int | None = flag("--limit", help="read at most so many frames", type=int)
+    people: int | None = flag("--people", help="lift at most so many people, those seen longest first", type=int)
+    threshold: float = flag(
+        "--threshold", help="confidence below which a joint counts as missing", default=THRESHOLD, type=float
+    )
+    detector_weights: str = flag(
+        "--detector-weights", help="folder with rtmlib's .onnx files (default: its cache, or its download)", default=""
+    )
+    detector_speed: str = flag("--detector-speed", help="rtmlib's networks", default="balanced", choices=SPEEDS)
+    gpu: str = flag("-gpu", "--gpu", help="number of the GPU; -1 is the CPU; mps", default="-1")
+
+    @property
+    def device(self) -> str:
+        """Where the detector computes: cpu or cuda."""
+        return "cpu" if self.gpu.startswith("-") else "cuda"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiftingSettings:
+    """Lifting."""
+
+    checkpoint: list[str] | None = flag(
+        "-c", "--checkpoint", help=f"checkpoint folder; several: compared (default: {FOLDER})", repeat=True
+    )
+    evaluate: list[str] | None = flag(
+        "--evaluate", help=f"file of that folder; once for each -c (default: {DEFAULT})", repeat=True
+    )
+    aggregate: str | None = flag(
+        "--aggregate",
+        help="how hypotheses become one pose (default: R_Agg with --focal, else P_Agg)",
+        choices=AGGREGATES,
+    )
+    focal: float | None = flag(
+        "--focal", help=f"focal length in pixels (default: {LENS} times the image's longer side)", type=float
+    )
+    root_smoothing: float = flag(
+        "--root-smoothing", help="seconds over which the distance is smoothed; 0 is none", default=0.5, type=float
+    )
+    stream: bool = switch("--stream", help="lift as the frames come, one person, with bounded delay; says the latency")
+    delay: int = flag("--delay", help="frames that --stream waits for before it answers", default=8, type=int)
+    unit: float | None = flag(
+        "--unit", help="metres of one network unit, for a Diff3DHPE file that does not say it", type=float
+    )
+    seed: int = flag("--seed", help="seed of the noise", default=1, type=int)
+    config: str = flag("--config", help="file of settings (JSON); what is typed wins", default="")
+
+    @property
+    def aggregation(self) -> str:
+        """R_Agg compares with the 2D through the camera, so it is the default only where the camera is told."""
+        return self.aggregate or ("R_Agg" if self.focal else "P_Agg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSettings:
+    """Output."""
+
+    output: str = flag("-o", "--output", help="folder to write (default: the input's name with _3d)", default="")
+    outputs: tuple[str, ...] = flag(
+        "--outputs", help="what to write, separated by commas", default=KINDS, type=output_kinds
+    )
+    check: bool = switch("--check", help="write check.png, the first frames with named joints, and stop")
+    embed_video: bool = switch(
+        "--embed-video", help="put the video into viewer.html, so that the page can be moved alone"
+    )
+    bvh_unit: str = flag("--bvh-unit", help="unit of the BVH files", default="m", choices=("m", "cm"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WildSettings:
+    """All of it. `sampling` is the lifting programs' evaluation part."""
+
+    input: InputSettings
+    lifting: LiftingSettings = LiftingSettings()
+    output: OutputSettings = OutputSettings()
+    sampling: EvaluationSettings = EvaluationSettings(hypotheses=5, sampling_timesteps=2)
+
+
+PRESET = {"hypotheses": 5, "sampling_timesteps": 2}
+_TAKEN = ("hypotheses", "sampling_timesteps", "test_time_augmentation")  # of the common table
+FLAGS = (
+    *flags_of(InputSettings, LiftingSettings),
+    *(row for row in LIFTING if row.destination in _TAKEN),
+    *flags_of(OutputSettings),
+)
+
+
+def read_settings(argv: Sequence[str], description: str | None = None) -> tuple[WildSettings, tuple[str, ...]]:
+    """The settings of a command line, and what to say about flags that do nothing. Raises UserError."""
+    parsed = parse(argv, description, FLAGS, PRESET, read_config)
+    parts = {
+        "input": InputSettings,
+        "lifting": LiftingSettings,
+        "output": OutputSettings,
+        "sampling": EvaluationSettings,
+    }
+    settings = WildSettings(**{part: build(cls, parsed.values) for part, cls in parts.items()})
+    for name in ("hypotheses", "sampling_timesteps", "limit", "people", "fps", "focal"):
+        value = parsed.values[name]
+        if value is not None and value <= 0:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be above 0")
+    if settings.lifting.root_smoothing < 0:
+        raise UserError(f"--root-smoothing {settings.lifting.root_smoothing}: must be 0 or more")
+    return settings, parsed.notices
