@@ -88,3 +88,8 @@ def settings(folder: Path, kind: str) -> list[str]:
 
 
 SMALL = ["--dim_model", "16", "--n_layer", "1", "--lr", "1e-3"]
+
+
+def to_views(flat):
+    """Published layout (..., J, 2V), u and v of each view in turn, to (..., V, J, 2); `to_channels` turns back."""
+    return flat.unflatten(-1, (-1, 2)).transpose(-3, -2)

@@ -25,6 +25,7 @@ class Source:
     name: str  # as it stands in names of result files
     labels: Callable[[DataSettings], str | None] = lambda settings: None  # the label set, where there are several
     has_actions: bool = True  # the clips' actions are words that a text model may be told
+    caution: Callable[[DataSettings], str | None] = lambda settings: None  # what to tell about the data
 
     def action_names(self, clips: list[Clip]) -> list[str]:
         return sorted({clip.action_name for clip in clips}) if self.has_actions else []
@@ -42,6 +43,12 @@ def _threedhp(settings: DataSettings, subjects: tuple[str, ...], role: str) -> l
 def _threedhp_labels(settings: DataSettings) -> str:
     """The label set asked for, else the test file's; both splits must be of one set."""
     return threedhp.find_archive(Path(settings.data_root), "test", settings.labels)[1]
+
+
+def _threedhp_caution(settings: DataSettings) -> str | None:
+    if _threedhp_labels(settings) != "univ_annot3":
+        return None
+    return "univ_annot3 is rescaled and does not reproject onto the 2D: J_Agg and fitted roots are biased on it"
 
 
 def _humaneva(settings: DataSettings, subjects: tuple[str, ...], role: str) -> list[Clip]:
@@ -63,7 +70,7 @@ def _custom_skeleton(root: str, name: str) -> Skeleton:
 
 SOURCES: dict[str, Source] = {
     "h36m": Source(_h36m, h36m.SKELETON, "h36m"),
-    "3dhp": Source(_threedhp, threedhp.SKELETON, "3dhp", _threedhp_labels, has_actions=False),
+    "3dhp": Source(_threedhp, threedhp.SKELETON, "3dhp", _threedhp_labels, False, _threedhp_caution),
     "humaneva15": Source(_humaneva, humaneva.SKELETON, "humaneva"),
     "custom": Source(_custom, h36m.SKELETON, "custom"),  # the file says its skeleton
 }
@@ -90,7 +97,10 @@ def _file_3d(settings: DataSettings) -> Path | None:
 def load_clips(settings: DataSettings, role: str, notice: Callable[[str], None]) -> list[Clip]:
     """The clips of a split, 'train' or 'test': subjects, actions, every n-th frame, a share of the training clips."""
     subjects = settings.subjects_train if role == "train" else settings.subjects_test
-    clips = source_of(settings).load(settings, subjects, role)
+    source = source_of(settings)
+    clips = source.load(settings, subjects, role)
+    if caution := source.caution(settings):
+        notice(caution)
     if path := _file_3d(settings):
         tell_about(path, list(dict.fromkeys(clip.subject for clip in clips)), notice)
     clips = select_actions(clips, settings.actions, notice, published=settings.published)

@@ -24,7 +24,6 @@ def _calibration() -> dict:
 def h36m_cameras(subject: str) -> list[Camera]:
     """The four cameras of a subject, in the order of the published files: intrinsics in screen units, metres.
 
-    Each camera's `azimuth` is the angle, in degrees, from which a 3D plot shows the person as the camera does.
     Raises UserError for a subject without calibration.
     """
     calibration = _calibration()
@@ -52,5 +51,4 @@ def _camera(intrinsics: dict, extrinsics: dict) -> Camera:
         intrinsics=screen,
         rotation=tuple(extrinsics["orientation"]),
         translation=tuple(t / 1000 for t in extrinsics["translation"]),
-        azimuth=float(intrinsics["azimuth"]),
     )

@@ -41,7 +41,6 @@ def humaneva_cameras(subject: str) -> list[Camera]:
             intrinsics=None,
             rotation=tuple(extrinsics["orientation"]),
             translation=tuple(t / 1000 for t in extrinsics["translation"]),
-            azimuth=float(camera["azimuth"]),
         )
         for camera, extrinsics in pairs
     ]

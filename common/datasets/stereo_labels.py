@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,9 +85,3 @@ def build_table(
         table["keypoints_2d"][..., :2] = rig.project(frames.keypoints)
         table["keypoints_2d"][..., 2] = 1
     return table
-
-
-def select_views(rig: Rig, chosen: Sequence[int]) -> Rig:
-    """Some cameras of a rig, in the order given."""
-    index = list(chosen)
-    return Rig(rig.intrinsics[index], rig.rotation[index], rig.translation[index], rig.sizes[index])

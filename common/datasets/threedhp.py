@@ -5,7 +5,7 @@ Files hold pixels and millimetres, camera frame, absolute; clips hold screen uni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -146,18 +146,3 @@ def _check_millimetres(source: str, poses: np.ndarray) -> None:
     size = float(np.ptp(poses, axis=1).max())
     if not 50 < size < 5000:
         raise UserError(f"{source}: a pose spans {size:.4g}; millimetres belong in this file")
-
-
-Notice = Callable[[str], None]
-
-
-def load_both(
-    root: Path, labels: str | None = None, published: bool = False, notice: Notice = lambda line: None
-) -> tuple[list[Clip], list[Clip], str]:
-    """Training and test clips of one label set, and its name. The two files must be of the same set."""
-    test, found = load_threedhp(root, "test", labels, published=published)
-    train, _ = load_threedhp(root, "train", found)
-    notice(f"MPI-INF-3DHP, labels {found}: {len(train)} training clips, {len(test)} test sequences")
-    if found == "univ_annot3":
-        notice("univ_annot3 is rescaled and does not reproject onto the 2D: J_Agg and fitted roots are biased on it")
-    return train, test, found

@@ -28,7 +28,6 @@ class Camera:
     intrinsics: tuple[float, ...] | None  # 9 numbers, screen units
     rotation: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0)  # unit quaternion (w, x, y, z), camera to world
     translation: tuple[float, ...] = (0.0, 0.0, 0.0)  # camera centre in the world, metres
-    azimuth: float | None = None  # degrees; the side from which a 3D plot shows the person as the camera does
 
     def world_to_camera(self, points: Tensor) -> Tensor:
         """World points (..., 3) to the camera frame, metres."""

@@ -1,7 +1,7 @@
 """Cropped cameras of two or more views: from calibration and boxes to projection matrices, and back from 2D to 3D.
 
 World points are in metres. Image points are crop units: the crop spans [-1, 1] in x, and y is scaled by the same
-factor. Poses in 2D are (..., V, J, 2), one row a view; published arrays are (..., J, 2V) (`to_views`, `to_channels`).
+factor. Poses in 2D are (..., V, J, 2), one row a view; published arrays are (..., J, 2V) (`to_channels`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,6 @@ import torch
 from torch import Tensor
 
 from common.geometry import camera
-
-
-def to_views(flat: Tensor) -> Tensor:
-    """Published layout (..., J, 2V), u and v of each view in turn, to (..., V, J, 2)."""
-    return flat.unflatten(-1, (-1, 2)).transpose(-3, -2)
 
 
 def to_channels(views: Tensor) -> Tensor:

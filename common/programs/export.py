@@ -28,7 +28,7 @@ from common.diffusion.lifter import Diffusion, DiffusionLifter
 from common.engine.card_check import check_content
 from common.errors import UserError
 from common.files.reading import load_safetensors, safetensors_card, understanding
-from common.files.writing import whole_file
+from common.files.writing import save_json, whole_file
 
 TOLERANCE = 1e-4  # of onnxruntime's answer against PyTorch's, metres
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
@@ -161,13 +161,13 @@ def write_safetensors(path: Path | str, weights: dict[str, Tensor], card: dict) 
 
     from common.engine.checkpoint import file_hash
 
+    path = Path(path)
     with whole_file(path) as temporary:
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
         save_file(plain, str(temporary), metadata={"card": json.dumps(card_of(card))})
     beside = path.with_suffix(".json")
     content = card_of(card) | {"weights": path.name, "hash": file_hash(path)}
-    beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return beside
+    return save_json(beside, content)
 
 
 def read_safetensors(path: Path | str) -> dict:

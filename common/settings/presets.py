@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, object]] = {
     },
     "h36m_grap2eq": {
         "model": "grap2eq",
-        "checkpoint": "checkpoint/model_h36m",
+        "checkpoint": "checkpoint/model_h36m_grap2eq",
         "epochs": 60,
         "batch_size": 972,
         "checkpoint_frequency": 1,

@@ -104,12 +104,6 @@ def match_hypotheses(windows: np.ndarray, starts: list[int]) -> np.ndarray:
     return windows
 
 
-def lift_sequence(x: np.ndarray, lift: Lift, length: int, step: int | None = None) -> np.ndarray:
-    """x (T, ...) through `lift` in overlapping windows, blended. Returns (T, ...)."""
-    starts = window_starts(len(x), length, step)
-    return blend(lift(cut(x, length, starts)), starts, len(x))
-
-
 def stream(
     frames: Iterable[np.ndarray], lift: Lift, length: int, delay: int = 8, step: int = 1, blended: int = 8
 ) -> Iterator[tuple[int, np.ndarray, float]]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from common.datasets.synthetic.threedhp import TEST_TAKES, write_threedhp
-from common.datasets.threedhp import load_both, load_threedhp
+from common.datasets.threedhp import load_threedhp
 from common.datasets.threedhp_layout import TRAIN_SEQUENCES
 from common.errors import UserError
 from common.geometry.camera import project
@@ -32,8 +32,8 @@ def tree(tmp_path_factory):
 
 
 def test_every_sequence_and_camera_reprojects(tree):
-    train, test, labels = load_both(tree)
-    assert labels == "annot3" and len(train) == 16 * 8 and len(test) == 6
+    (train, labels), (test, other) = (load_threedhp(tree, split) for split in ("train", "test"))
+    assert labels == other == "annot3" and len(train) == 16 * 8 and len(test) == 6
     for clip in train + test:
         screen = project(torch.from_numpy(clip.positions_3d), torch.tensor(clip.camera.intrinsics))
         np.testing.assert_allclose(screen.numpy(), clip.keypoints_2d, atol=2e-6)
@@ -52,7 +52,7 @@ def test_no_test_person_is_a_training_person(tree):
         lengths = np.linalg.norm(clip.positions_3d[:, edges[:, 0]] - clip.positions_3d[:, edges[:, 1]], axis=-1)
         return np.round(lengths.mean(0) * 1000)
 
-    train, test, _ = load_both(tree)
+    train, test = (load_threedhp(tree, split)[0] for split in ("train", "test"))
     people = {tuple(bones(c)[:6]) for c in train}
     assert not people & {tuple(bones(c)[:6]) for c in test}
 

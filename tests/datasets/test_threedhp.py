@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from common.datasets.threedhp import find_archive, load_both, load_threedhp
+from common.datasets import load_clips
+from common.datasets.threedhp import find_archive, load_threedhp
 from common.datasets.threedhp_layout import TRAIN_CAMERAS
 from common.datasets.windows import Windows
 from common.errors import UserError
 from common.geometry.skeleton import MPI_INF_3DHP_17
+from common.settings.lifting import DataSettings
 
 ROOT = MPI_INF_3DHP_17.root
 
@@ -78,8 +80,9 @@ def test_both_label_sets(root, tmp_path):
     np.savez(tmp_path / "data_train_3dhp.npz", data=make_train(rng))
     assert find_archive(tmp_path, "test")[1] == "annot3"  # goes first where both are
     lines = []
-    _, test, labels = load_both(tmp_path, "univ_annot3", notice=lines.append)
-    assert labels == "univ_annot3" and "univ_annot3" in lines[0] and len(lines) == 2
+    settings = DataSettings(dataset="3dhp", data_root=str(tmp_path), labels="univ_annot3", subjects_test=("*",))
+    test = load_clips(settings, "test", lines.append)
+    assert sum("does not reproject" in line for line in lines) == 1
     assert not np.array_equal(test[0].positions_3d, load_threedhp(tmp_path, "test", "annot3")[0][0].positions_3d)
     (tmp_path / "data_test_3dhp_ori.npz").unlink()
     assert find_archive(tmp_path, "test")[1] == "univ_annot3"

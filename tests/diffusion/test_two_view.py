@@ -6,8 +6,9 @@ import torch
 from common.binocular.train import ema_update, optimiser_step
 from common.diffusion import two_view as diffusion
 from common.errors import UserError
-from common.geometry.stereo import project, to_channels, to_views, triangulate
+from common.geometry.stereo import project, to_channels, triangulate
 from common.models.two_view import GraphDenoiser
+from tests.stereo_files import to_views
 
 
 def tiny(recorded, dropout=0.25):

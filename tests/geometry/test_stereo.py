@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.geometry import stereo as geometry
+from tests.stereo_files import to_views
 
 
 def test_recorded_values(vectors):
@@ -17,7 +18,7 @@ def test_recorded_values(vectors):
     assert (projections - v["out/P"]).abs().max() < 2e-5  # float32 entries of about 14
     assert ((projections - v["out/P"]).abs() <= 1e-5 * v["out/P"].abs().clamp_min(1)).all()
 
-    clean, noisy = (geometry.to_views(v[f"in/u_{name}_B17x4"]) for name in ("clean", "noisy"))
+    clean, noisy = (to_views(v[f"in/u_{name}_B17x4"]) for name in ("clean", "noisy"))
     assert (geometry.triangulate(clean, v["out/P"]) - v["out/X_from_clean"]).abs().max() < 1e-5
     assert (geometry.triangulate(noisy, v["out/P"]) - v["out/X_from_noisy"]).abs().max() < 1e-5
 
@@ -74,7 +75,7 @@ def test_exact_points_come_back(seed, views):
     assert (geometry.triangulate(points, projections.expand(3, -1, -1, -1)) - pose).abs().max() < 1e-6
     stored = geometry.triangulate(points.float(), projections.expand(3, -1, -1, -1))  # detections come in float32
     assert (stored - pose).abs().max() < 1e-5
-    assert torch.allclose(geometry.to_views(geometry.to_channels(points)), points)
+    assert torch.allclose(to_views(geometry.to_channels(points)), points)
     assert abs(float(geometry.baseline(extrinsics)) - 0.3) < 1e-12
 
 

@@ -9,7 +9,6 @@ from common.wild.sequence import (
     at_times,
     blend,
     cut,
-    lift_sequence,
     match_hypotheses,
     resample,
     resample_times,
@@ -70,8 +69,8 @@ def test_no_seam_with_a_noisy_lifter(seed, length):
         given.append(windows + offset + drift + rng.normal(0, 0.002, windows.shape))
         return given[-1]
 
-    out = lift_sequence(truth, lift, length)
     starts = window_starts(len(truth), length)
+    out = blend(lift(cut(truth, length, starts)), starts, len(truth))
     inside = np.concatenate([jumps(w) for w in given[0]])
     borders = np.array([b for s in starts for b in (s, s + length) if 0 < b < len(truth)])
     seams = jumps(out)[borders - 1]
