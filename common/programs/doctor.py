@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from common.errors import UserError
@@ -23,6 +24,12 @@ THREEDHP_WHERE = "accept the licence at https://vcai.mpi-inf.mpg.de/3dhp-dataset
 HUMANEVA_WHERE = "register at http://humaneva.is.tue.mpg.de, then data/convert_humaneva.py"
 STEREO_WHERE = "data/prepare_stereo.py makes it of calibrated cameras; docs/dual_diffusion.md"
 CUSTOM_WHERE = "your own; docs/custom_data.md"
+# Data sets without a form, by the folder that their converters write.
+OPEN_WHERE = {
+    "cmu": "CMU motion capture: http://mocap.cs.cmu.edu, then data/convert_cmu.py; docs/cmu.md",
+    "aspset": "ASPset-510: https://archive.org/details/aspset510, then data/convert_aspset.py; docs/open_data.md",
+    "aist": "AIST++: https://google.github.io/aistplusplus_dataset, then data/convert_aist.py; docs/open_data.md",
+}
 
 
 def data_sets(root: Path) -> list[Finding]:
@@ -42,7 +49,22 @@ def data_sets(root: Path) -> list[Finding]:
             found.append(_attempt(f"3dhp {split}", lambda split=split: _told_3dhp(*load_threedhp(root, split))))
         else:
             found.append(Finding(MISSING, f"3dhp {split}", f"no {' or '.join(names)}: {THREEDHP_WHERE}"))
-    return found + _two_views(root) + _custom(root)
+    return found + _two_views(root) + _custom(root) + _open(root)
+
+
+def _open(root: Path) -> list[Finding]:
+    """The data sets that need no form, each in its own folder below the root, or in the root itself."""
+    from common.datasets.h36m import load_h36m
+
+    found = []
+    for name, where in OPEN_WHERE.items():
+        folder, flag = root / name, f"--data-root {root / name}"
+        rows = _paired(folder, "h36m", load_h36m, f"{flag} -d h36m -k", "") + _custom(folder, f"{flag} -d custom -k")
+        there = [replace(row, what=f"{name}: {row.what}") for row in rows if row.state != MISSING]
+        if not there and not (root / f"data_3d_custom_{name}.npz").is_file():
+            there = [Finding(MISSING, name, f"no {folder}: {where}")]
+        found += there
+    return found
 
 
 def _two_views(root: Path) -> list[Finding]:
@@ -84,12 +106,12 @@ def _paired(root: Path, name: str, load: Callable, flag: str, where: str) -> lis
         if not subjects:
             raise UserError(f"no subject is in both {path_3d.name} and the 2D file")
         clips = load(root, source, subjects)
-        return f"{flag} {source}: {summary(clips)}"
+        return f"{flag} {source}: {summary(clips)}{_about(path_3d, clips)}"
 
     return [_attempt(f"{name} {source}", lambda source=source: told(source)) for source in sources]
 
 
-def _custom(root: Path) -> list[Finding]:
+def _custom(root: Path, flag: str = "-d custom -k") -> list[Finding]:
     from common.datasets.custom import find_3d, load_custom
 
     names = {p.stem.split("_custom_", 1)[1] for p in root.glob("data_2d_custom_*.npz")}
@@ -97,17 +119,26 @@ def _custom(root: Path) -> list[Finding]:
     names |= {p.stem.split("_custom_", 1)[1] for p in root.glob("data_3d_custom_*.npz")} - paired
     if not names:
         return [Finding(MISSING, "custom", f"no data_2d_custom_NAME.npz: {CUSTOM_WHERE}")]
+
+    def told(name: str) -> str:
+        clips = load_custom(root, name)[0]
+        return f"{flag} {name}: {summary(clips)}{_about(find_3d(root, name), clips)}"
+
     found = []
     for name in sorted(names):
         if not find_3d(root, name).is_file():
             found.append(Finding(MISSING, f"custom {name}", f"2D only, no data_3d_custom_{name}.npz: {CUSTOM_WHERE}"))
         else:
-            found.append(
-                _attempt(
-                    f"custom {name}", lambda name=name: f"-d custom -k {name}: {summary(load_custom(root, name)[0])}"
-                )
-            )
+            found.append(_attempt(f"custom {name}", lambda name=name: told(name)))
     return found
+
+
+def _about(path: Path, clips: Sequence) -> str:
+    """What a converter wrote of the data into their file."""
+    from common.datasets.about import about
+
+    line = about(path, list(dict.fromkeys(clip.subject for clip in clips)))
+    return f"; {line.removeprefix(f'{path.name}: ')}" if line else ""
 
 
 def summary(clips: Sequence) -> str:
@@ -142,7 +173,7 @@ def check_file(path: Path) -> Finding:
         return Finding(PROBLEM, str(path), "a folder without *_keypoints.json; --data-root takes folders of data sets")
     kinds: dict[str, Callable[[Path], str]] = {
         ".bin": _checkpoint, ".pt": _checkpoint, ".pth": _checkpoint, ".safetensors": _safetensors, ".npz": _archive,
-        ".npy": _keypoints, ".json": _keypoints, "": _keypoints, ".bvh": _bvh,
+        ".npy": _keypoints, ".json": _keypoints, "": _keypoints, ".bvh": _bvh, ".c3d": _c3d, ".asf": _asf,
     }  # fmt: skip
     return _attempt(str(path), lambda: kinds.get(path.suffix.lower(), _video)(path))
 
@@ -234,6 +265,22 @@ def _bvh(path: Path) -> str:
 
     motion = read_bvh(path)
     return f"BVH: {len(motion.positions)} frames, {len(motion.names)} joints and ends, {motion.fps:g} fps"
+
+
+def _c3d(path: Path) -> str:
+    from common.files.c3d import read_c3d
+
+    points = read_c3d(path)
+    frames, count, _ = points.positions.shape
+    return f"C3D: {frames} frames, {count} points, {points.rate:g} Hz, unit {points.units or 'not told'}"
+
+
+def _asf(path: Path) -> str:
+    from common.files.asf import read_asf
+    from common.files.reading import read_text
+
+    skeleton = read_asf(read_text(path), str(path))
+    return f"Acclaim skeleton: {len(skeleton.bones)} bones, {skeleton.scale:.6f} m a unit; data/convert_cmu.py reads it"
 
 
 def _video(path: Path) -> str:

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from common.datasets.custom import write_custom_2d, write_custom_3d
+from common.datasets.h36m import write_h36m_files
 from common.geometry.skeleton import H36M_17
 from common.models import build
 from common.programs import doctor, installation
+from tests.data import acclaim
+from tests.data.test_convert_aspset import c3d
 
 
 @pytest.fixture
@@ -105,3 +109,43 @@ def test_files_of_other_kinds(tmp_path, h36m):
     write_poses(tmp_path / "poses.npz", [{"id": 1, "positions": poses}], 25, H36M_17, {"model": "mixste"})
     assert "poses of 1 people (4 frames), 17 joints, 25 fps" in doctor.check_file(tmp_path / "poses.npz").text
     assert doctor.check_file(tmp_path).state == doctor.PROBLEM
+
+
+def test_data_sets_without_a_form(tmp_path):
+    """Those that are missing with their pages, those that are there from the folders that the converters write."""
+    found = by_name(doctor.data_sets(tmp_path))
+    for name, page in (("cmu", "mocap.cs.cmu.edu"), ("aspset", "archive.org"), ("aist", "aistplusplus_dataset")):
+        assert found[name].state == doctor.MISSING
+        assert page in found[name].text and f"convert_{name}.py" in found[name].text
+    rng = np.random.default_rng(0)
+    world = {"S9": {"Walk 02_01": (rng.uniform(-0.5, 0.5, (20, 17, 3)) + [0, 0, 1]).astype(np.float32)}, "S1": {}}
+    views = {"S9": {"Walk 02_01": [rng.uniform(100, 900, (20, 17, 2)).astype(np.float32)] * 4}, "S1": {}}
+    about = {"data": "CMU motion capture, not Human3.6M", "frames": {"S9": {2: 20}}}
+    write_h36m_files(tmp_path / "cmu", world, {"gt": views}, about=about)
+    camera = {"id": "a", "res_w": 1000, "res_h": 1000, "focal_length": (900, 900), "center": (500, 500)}
+    pixels = {"test/1e28": {"Clip 1": views["S9"]["Walk 02_01"][:1]}}
+    positions = {"test/1e28": {"Clip 1": world["S9"]["Walk 02_01"] + np.array([0, 0, 3], np.float32)}}
+    write_custom_2d(tmp_path / "aspset" / "data_2d_custom_aspset_gt.npz", pixels, H36M_17, "h36m")
+    write_custom_3d(
+        tmp_path / "aspset" / "data_3d_custom_aspset.npz",
+        positions,
+        {"*": [camera]},
+        50,
+        H36M_17,
+        about={"data": "ASP"},
+    )
+    found = by_name(doctor.data_sets(tmp_path))
+    text = found["cmu: h36m gt"].text
+    assert "not Human3.6M" in text and "20 frames of performers (frames) 2 (20)" in text and "S9" in text
+    text = found["aspset: custom aspset_gt"].text
+    assert "-d custom -k aspset_gt" in text and "; ASP" in text
+    assert "aspset" not in found and found["aist"].state == doctor.MISSING
+
+
+def test_recorded_motion_files(tmp_path):
+    acclaim.write(tmp_path / "01.asf", acclaim.asf())
+    (tmp_path / "a.c3d").write_bytes(c3d(np.zeros((5, 17, 3))))
+    (tmp_path / "b.c3d").write_bytes(b"no")
+    assert "30 bones, 0.056444 m a unit" in doctor.check_file(tmp_path / "01.asf").text
+    assert "5 frames, 17 points, 50 Hz, unit mm" in doctor.check_file(tmp_path / "a.c3d").text
+    assert doctor.check_file(tmp_path / "b.c3d").state == doctor.PROBLEM
