@@ -2,7 +2,7 @@
 
 Naive attention, a forward pass of its own for the flipped body, a Python loop over samples for the diffusion targets,
 NumPy windows, NumPy metrics with one SVD a pose. It computes what the fast code computes (tests/benchmarks) and is the
-baseline of the ratios. Equations: MixSTE and D3DP (graphdiffu_d3dp 1.1; grap2eq 2.3, 2.4, 2.9, 4.3).
+baseline of the ratios. Equations: MixSTE (Zhang et al. 2022) and D3DP (Shan et al. 2023).
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def batch(windows, rows: list[int], flipped: list[bool], device) -> tuple[Tensor
 
 
 def targets(poses: Tensor, diffusion: Diffusion) -> tuple[Tensor, Tensor, list[int]]:
-    """Noisy poses (B, F, J, 3), clean ones in the network's unit, and t, one sample at a time (grap2eq 2.9)."""
+    """Noisy poses (B, F, J, 3), clean ones in the network's unit, and t, one sample at a time."""
     noisy, clean, times = [], [], []
     for pose in poses:
         t = int(torch.randint(len(diffusion.abar), (1,)))

@@ -39,7 +39,7 @@ JOINTS = len(HUMANEVA_15)
 SPLITS = ("Train", "Validate")
 HOW = "run the release's MATLAB code (VideoPose3D's ConvertHumanEva.m) once and give its output folder as --root"
 
-# Frames [start, end) of each split in a whole take (grap2eq 4.5).
+# Frames [start, end) of each split in a whole take, as VideoPose3D cuts them.
 RANGES = {
     ("Train", "S1", "Walking 1"): (590, 1203),
     ("Train", "S1", "Jog 1"): (367, 740),

@@ -1,4 +1,4 @@
-"""Human3.6M in VideoPose3D's layout: `data_3d_h36m.npz` and `data_2d_h36m_NAME.npz` (grap2eq 5)."""
+"""Human3.6M in VideoPose3D's layout: `data_3d_h36m.npz` and `data_2d_h36m_NAME.npz`."""
 
 from __future__ import annotations
 

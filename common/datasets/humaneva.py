@@ -1,4 +1,4 @@
-"""HumanEva-I in VideoPose3D's layout: `data_3d_humaneva15.npz` and `data_2d_humaneva15_NAME.npz` (grap2eq 4.5, 5).
+"""HumanEva-I in VideoPose3D's layout: `data_3d_humaneva15.npz` and `data_2d_humaneva15_NAME.npz`.
 
 Subjects are named with their split: 'Train/S1' ... 'Validate/S3'. Actions carry their take and their chunk: 'Walking
 1 chunk0'; corrupted mocap frames cut a take into chunks, some of them shorter than a window.

@@ -16,7 +16,7 @@ from common.geometry.skeleton import Skeleton
 def symmetric_starts(frames: int, length: int, stride: int) -> list[int]:
     """First frames of the windows over a clip: as few as cover it, the overhang shared by both ends.
 
-    With stride = length this is published D3DP: every frame in one window (graphdiffu_d3dp 1.5).
+    With stride = length this is published D3DP: every frame in one window.
     """
     count = max(0, -(-(frames - length) // stride)) + 1
     overhang = ((count - 1) * stride + length - frames) // 2
@@ -34,7 +34,7 @@ def published_test_starts(frames: int, length: int) -> list[int]:
 def published_chunk_starts(frames: int, length: int, stride: int) -> list[int]:
     """Published Grap2Eq's training windows: all inside the clip, the last one dropped, none where frames <= length.
 
-    The tail of every clip and all short clips are never trained on (grap2eq 4.1).
+    The tail of every clip and all short clips are never trained on.
     """
     if frames <= length:
         return []

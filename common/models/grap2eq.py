@@ -1,7 +1,7 @@
 """Grap2Eq: attention over joints and frames beside a stream of velocities, fused after every stage; text on request.
 
-grap2eq 2.3 to 2.7. The fusion reads adjacent channels and the affinity over frames is unscaled, in both variants; what
-`variant` changes stands in the classes.
+As its authors' program computes it (2024). The fusion reads adjacent channels and the affinity over frames is
+unscaled, in both variants; what `variant` changes stands in the classes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class VelocityFusion(nn.Linear):
     """Each channel weighs the stream's velocity against the features' own: two weights from a 2x2 matrix.
 
     The two numbers that a channel's weights read are adjacent channels of [v; d], not (v_c, d_c): so published, and
-    it is what the matrix was trained for (grap2eq 2.3).
+    it is what the matrix was trained for.
     """
 
     def __init__(self):

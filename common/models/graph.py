@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from common.geometry.skeleton import Skeleton, skeleton_of
 
-# Where GraphDiffu's edge lists differ from the data set's tree: the head top hangs on the neck (graphdiffu_d3dp 2.2).
+# Where GraphDiffu's edge lists differ from the data set's tree: the head top hangs on the neck.
 _PUBLISHED_MOVES = {"mpi_inf_3dhp_17": {("HeadTop", "Head"): ("HeadTop", "Neck")}}
 
 
@@ -71,7 +71,7 @@ def published_attention(gat: GraphAttention, x: Tensor, condition, over_frames: 
 
     x (B, H, F, J, C) to the same. The rows of a call are flattened over windows, hypotheses, frames and joints; with
     `over_frames` over joints before frames, so that the first J rows are frames of the pelvis. All other rows are
-    affine maps. `condition` tells where the published calls began (graphdiffu_d3dp 2.3).
+    affine maps. `condition` tells where the published calls began.
     """
     y = gat.alone(x)
     if condition is not None and condition.first_hypothesis > 0:

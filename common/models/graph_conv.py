@@ -1,6 +1,7 @@
 """Graph convolutions of Grap2Eq: fixed matrices over joints and frames, and the block that applies them.
 
-grap2eq 2.2 and 2.3. The matrices are computed once, in float64, and stored as non-persistent buffers.
+Symmetrically normalised adjacency (Kipf and Welling 2017) of the joints, and of frames with a weight that falls with
+their distance. The matrices are computed once, in float64, and stored as non-persistent buffers.
 """
 
 from __future__ import annotations

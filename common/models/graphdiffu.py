@@ -1,7 +1,7 @@
 """GraphDiffu: FinePOSE whose first stage over joints and whose residual past the text attend over the skeleton graph.
 
-Described in graphdiffu_d3dp 2.2. By default the graph joins the joints of every frame, as its authors mean it; the
-published program joins them in one frame of a call only (`variant="published"`), and texts as FinePOSE's.
+The graph layer is GAT (Velickovic et al. 2018). By default it joins the joints of every frame, as its authors mean it;
+the published program joins them in one frame of a call only (`variant="published"`), and texts as FinePOSE's.
 """
 
 from __future__ import annotations

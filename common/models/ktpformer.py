@@ -1,6 +1,6 @@
 """KTPFormer as a denoiser: MixSTE behind two stages that know the skeleton's bones and the order of frames.
 
-Kinematics and Trajectory Prior Knowledge-Enhanced Transformer (Peng et al. 2024); graphdiffu_d3dp section 4.
+Kinematics and Trajectory Prior Knowledge-Enhanced Transformer (Peng et al. 2024): its kinematics and trajectory priors.
 docs/new_denoiser.md walks through this file.
 """
 

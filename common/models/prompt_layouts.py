@@ -1,7 +1,7 @@
 """What CLIP reads about an action: 77 token embeddings, and how a system lays them out.
 
 A prompt has, per body part, a few free context rows, then the first tokens of a word (FinePOSE, Xu et al. 2024,
-section 3.2; graphdiffu_d3dp 2.4, grap2eq 2.5).
+section 3.2).
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class TextAttention(nn.Module):
     """Every joint of every frame attends to the tokens of its window's action: x (B, ..., C) to an update of x.
 
     The caller adds the update to its own residual. Without `stylized` the update is not shaped by a time code, and
-    the query's norm serves twice (Grap2Eq's single-pass network, grap2eq 2.6).
+    the query's norm serves twice (Grap2Eq's single-pass network).
     """
 
     def __init__(self, channels: int, heads: int = 8, stylized: bool = True):
@@ -89,7 +89,7 @@ class PublishedPairing(TextAttention):
     """The published cross-attention: the texts of a mixed batch stand beside other windows' poses.
 
     The published programs repeat the B texts of a call in turn, while its rows of poses (windows x hypotheses x
-    joints) are sorted by windows: row r meets text r mod B (grap2eq 2.6). Without a mixture there is no difference.
+    joints) are sorted by windows: row r meets text r mod B. Without a mixture there is no difference.
     Parameters are TextAttention's.
     """
 

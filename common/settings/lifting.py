@@ -329,9 +329,7 @@ def settle(parsed: Parsed, variants: Mapping[str, bool], own: Collection[str] = 
         values |= published
     people = DataSettings().subjects_train
     if values["dataset"] == "humaneva15" and not values["h36m_pretrain"] and values["subjects_train"] == people:
-        raise UserError(
-            "-d humaneva15: main_humaneva.py has its people and windows; here type -str and -ste"
-        )
+        raise UserError("-d humaneva15: main_humaneva.py has its people and windows; here type -str and -ste")
     parts = {part: build(cls, values) for part, cls in PARTS.items()}
     said = tuple(f"--{name} {value}" for name, value in published.items())
     settings = Settings(**parts, given=frozenset(given), typed=frozenset(parsed.typed), published_settings=said)

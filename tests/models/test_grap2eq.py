@@ -167,7 +167,7 @@ def untold(windows: int):
 
 @torch.no_grad()
 def test_single_pass_with_text_follows_the_equations():
-    """grap2eq 2.7 and 2.6, ND: no vectors exist, so the stages are chained here by hand."""
+    """Nothing was recorded of this network, so its stages are chained here by hand."""
     model = learned(single_pass=True, variant="published", depth=1)
     x_2d = torch.randn(2, 9, 17, 2)
     condition = model.condition(SimpleNamespace(action=torch.tensor([2, 0]), action_names=NAMES))

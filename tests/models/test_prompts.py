@@ -18,7 +18,7 @@ from common.models.clip import TextTower, load_tower, random_tower, tokenize
 from common.models.prompt_layouts import LAYOUTS, initial_ctx
 from common.models.prompts import find_prompts, read_prompts, write_prompts
 
-# Of CLIP's byte-pair encoding (grap2eq 2.5), without start and end.
+# Of CLIP's byte-pair encoding without start and end.
 IDS = {
     "a person": (320, 2533), "A person": (320, 2533), "speed": (4163,), "head": (1375,), "body": (1774,),
     "arm": (4793,), "leg": (4924,), "Directions": (16440,), "Discussion": (5060,), "Eating": (4371,),
