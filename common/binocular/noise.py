@@ -72,7 +72,7 @@ def load_noise(path: str | Path, views: int = 2) -> DetectorNoise:
         raise UserError(f"{path}: a deviation is negative or not a number")
     source = path.with_suffix(".json")
     known = read_json(source) if source.is_file() else {}
-    if not isinstance(known, dict) or not isinstance(known.get("subjects", []), list):
+    if not isinstance(known, dict) or not all(isinstance(s, str) for s in known.get("subjects") or ()):
         raise UserError(f"{source}: not what common.binocular.noise writes beside its statistics")
     return DetectorNoise(values[..., :2], values[..., 2:], known)
 
@@ -80,7 +80,7 @@ def load_noise(path: str | Path, views: int = 2) -> DetectorNoise:
 def leak(noise: DetectorNoise, data: StereoData) -> str | None:
     """Why these statistics must not be used on these frames: they know their people, or are their own mean."""
     people = {data.subjects[s] for s in data.subject.tolist()}
-    if shared := sorted(people & set(noise.source.get("subjects", ()))):
+    if shared := sorted(people & set(noise.source.get("subjects") or ())):
         return f"the statistics were taken from {', '.join(shared)}, who are evaluated"
     if data.detections is not None:
         error = data.detections - data.keypoints_2d

@@ -25,7 +25,8 @@ class Tree:
 
     def names(self) -> list[str]:
         """What the root holds."""
-        return list(self.file)
+        with self._watched():
+            return list(self.file)
 
     def __contains__(self, name: str) -> bool:
         return name in self.names()

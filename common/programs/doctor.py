@@ -183,8 +183,7 @@ def _checkpoint(path: Path) -> str:
     from common.files.reading import load_torch
 
     raw = load_torch(path)
-    ours = raw.get("card", {}) if isinstance(raw, dict) else {}
-    if isinstance(raw, list | tuple) or ours.get("model") == "dual_diffusion":
+    if isinstance(raw, list | tuple) or two_view.is_own(raw):
         return _two_view_checkpoint(path)
     content = checkpoint.load(path)
     checkpoint.make_lifter(content["card"], content["weights"])  # the weights fit the network
