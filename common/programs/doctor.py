@@ -69,19 +69,12 @@ def _open(root: Path) -> list[Finding]:
 
 def _two_views(root: Path) -> list[Finding]:
     """Label files of main_diffpose_2view_frame.py, in the folder or one below it."""
-    from common.datasets.stereo import load_split
-
-    def told(path: Path) -> str:
-        data = load_split(path)
-        per_view = data.projections.shape[1]
-        lost = f", {data.dropped} without both views left out" if data.dropped else ""
-        frames = f"{len(data)} frames x {per_view} views{lost}; {data.keypoints_3d.shape[1]} joints"
-        return f"two views ({data.kind}): subjects {', '.join(data.subjects)}; {frames}; world millimetres"
+    from common.programs.what_file import tell
 
     files = sorted({*root.glob("*stereo*labels*.npy"), *root.glob("*/*stereo*labels*.npy")})
     if not files:
         return [Finding(MISSING, "two views", f"no *stereo*labels*.npy: {STEREO_WHERE}")]
-    return [_attempt(str(path.relative_to(root)), lambda path=path: told(path)) for path in files]
+    return [_attempt(str(path.relative_to(root)), lambda path=path: tell(path)) for path in files]
 
 
 def _told_3dhp(clips, labels: str) -> str:
@@ -161,134 +154,20 @@ def summary(clips: Sequence) -> str:
 
 
 def _attempt(what: str, work: Callable[[], str]) -> Finding:
+    from common.files.limits import understanding
+
     try:
-        return Finding(OK, what, work())
+        with understanding(what, "file"):
+            return Finding(OK, what, work())
     except UserError as error:
         return Finding(PROBLEM, what, str(error))
 
 
 def check_file(path: Path) -> Finding:
-    """One file of any kind that the programs read: checkpoint, data set, keypoints, BVH, poses, video."""
-    if path.is_dir() and not list(path.glob("*_keypoints.json")):
-        return Finding(PROBLEM, str(path), "a folder without *_keypoints.json; --data-root takes folders of data sets")
-    kinds: dict[str, Callable[[Path], str]] = {
-        ".bin": _checkpoint, ".pt": _checkpoint, ".pth": _checkpoint, ".safetensors": _safetensors, ".npz": _archive,
-        ".npy": _keypoints, ".json": _keypoints, "": _keypoints, ".bvh": _bvh, ".c3d": _c3d, ".asf": _asf,
-    }  # fmt: skip
-    return _attempt(str(path), lambda: kinds.get(path.suffix.lower(), _video)(path))
+    """One file of any kind that the programs read."""
+    from common.programs.what_file import tell
 
-
-def _checkpoint(path: Path) -> str:
-    from common.engine import checkpoint
-    from common.files.reading import load_torch
-
-    raw = load_torch(path)
-    if isinstance(raw, list | tuple) or two_view.is_own(raw):
-        return _two_view_checkpoint(path)
-    content = checkpoint.load(path)
-    checkpoint.make_lifter(content["card"], content["weights"])  # the weights fit the network
-    return _card(content["card"], content["weights"], checkpoint.file_hash(path))
-
-
-def _two_view_checkpoint(path: Path) -> str:
-    from common.binocular import checkpoint as two_view
-    from common.engine.checkpoint import file_hash
-
-    content = two_view.load(path)
-    count = sum(tensor.numel() for tensor in content["weights"].values())
-    card = content["card"]
-    source = "published" if card.get("source") == "published" else f"epoch {card.get('epoch')}"
-    return f"two-view network ({source}), {count / 1e6:.2f} M parameters; hash {file_hash(path)}"
-
-
-def _safetensors(path: Path) -> str:
-    from common.engine import checkpoint
-    from common.programs.export import read_safetensors
-
-    content = read_safetensors(path)
-    checkpoint.make_lifter(content["card"], content["weights"])
-    return _card(content["card"], content["weights"], checkpoint.file_hash(path))
-
-
-def _card(card: dict, weights: dict, digest: str) -> str:
-    count = sum(tensor.numel() for tensor in weights.values())
-    source = "published" if card.get("source") == "published" else f"epoch {card.get('epoch')}, seed {card.get('seed')}"
-    named = card["skeleton"] if isinstance(card["skeleton"], str) else card["skeleton"]["name"]
-    told = [
-        f"{card['model']} ({card.get('variant', 'default')} variant, {source}), {count / 1e6:.2f} M parameters",
-        f"{card['frames']} frames, {card['joints']} joints ({named})",
-        f"2D from {card.get('keypoints') or 'an unnamed source'}",
-        *([f"labels {card['labels']}"] if card.get("labels") else []),
-        f"{card.get('fps'):g} fps" if card.get("fps") else "frame rate not told",
-        f"hash {digest}",
-    ]
-    return "; ".join(told)
-
-
-def _archive(path: Path) -> str:
-    import numpy as np
-
-    from common.files.reading import load_archive
-
-    data = load_archive(path)
-    if "ids" in data and "model" in data:
-        from common.files.poses import read_poses
-
-        people, fps, joints, card = read_poses(path)
-        frames = ", ".join(str(len(person["positions"])) for person in people)
-        return f"poses of {len(people)} people ({frames} frames), {len(joints)} joints, {fps:g} fps, metres; {card}"
-    if "positions_3d" in data or (isinstance(data.get("data"), dict)):
-        return f"a data set file ({', '.join(data)}); --data-root {path.parent} checks it with its 2D"
-    if isinstance(data.get("positions_2d"), dict):
-        clips = [np.shape(v) for actions in data["positions_2d"].values() for views in actions.values() for v in views]
-        frames, joints = sum(shape[0] for shape in clips), sorted({shape[1] for shape in clips})
-        layout = (data.get("metadata") or {}).get("layout_name", "not named")
-        return f"2D: {len(clips)} clips, {frames} frames, {', '.join(map(str, joints))} joints, layout {layout}, pixels"
-    return _keypoints(path)
-
-
-def _keypoints(path: Path) -> str:
-    from common.wild.keypoints import read_keypoints
-
-    found = read_keypoints(path)
-    size = f"{found.size[0]} x {found.size[1]} pixels" if found.size else "image size not told: --size WxH"
-    fps = f"{found.fps:g} fps" if found.fps else "frame rate not told: --fps"
-    empty = sum(not len(frame) for frame in found.frames)
-    gaps = f" ({empty} without anybody)" if empty else ""
-    people = f"up to {found.people} people, {found.layout.name}"
-    return f"2D keypoints: {len(found.frames)} frames{gaps}, {people}; {size}; {fps}"
-
-
-def _bvh(path: Path) -> str:
-    from common.files.bvh_reader import read_bvh
-
-    motion = read_bvh(path)
-    return f"BVH: {len(motion.positions)} frames, {len(motion.names)} joints and ends, {motion.fps:g} fps"
-
-
-def _c3d(path: Path) -> str:
-    from common.files.c3d import read_c3d
-
-    points = read_c3d(path)
-    frames, count, _ = points.positions.shape
-    return f"C3D: {frames} frames, {count} points, {points.rate:g} Hz, unit {points.units or 'not told'}"
-
-
-def _asf(path: Path) -> str:
-    from common.files.asf import read_asf
-    from common.files.reading import read_text
-
-    skeleton = read_asf(read_text(path), str(path))
-    return f"Acclaim skeleton: {len(skeleton.bones)} bones, {skeleton.scale:.6f} m a unit; data/convert_cmu.py reads it"
-
-
-def _video(path: Path) -> str:
-    from common.files.video import video_info
-
-    if path.suffix.lower() not in (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".m4v"):
-        raise UserError("no kind of file that the programs read")
-    info = video_info(path)
-    return f"video: {info.width} x {info.height}, {info.fps:g} fps"
+    return _attempt(str(path), lambda: tell(path))
 
 
 def report(findings: Sequence[Finding], title: str) -> str:

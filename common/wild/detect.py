@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import UserError
+from common.files.onnx import input_shape
 from common.geometry.skeleton import COCO_17, HALPE_26, Skeleton
 from common.settings.wild import SPEEDS
 from common.wild.keypoints import Detections
@@ -82,9 +83,7 @@ def weight_files(folder: Path) -> tuple[Path, Path]:
 
 def _input_size(path: Path) -> tuple[int, int]:
     """Height and width of an ONNX network's input image."""
-    import onnxruntime
-
-    shape = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_inputs()[0].shape
+    shape = input_shape(path)
     if len(shape) != 4 or not all(isinstance(n, int) for n in shape[2:]):
         raise UserError(f"{path}: its input has the shape {shape}; a network for images of one size is needed")
     return int(shape[2]), int(shape[3])

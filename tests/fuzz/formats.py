@@ -81,21 +81,53 @@ KEYPOINTS = {
     "kp_npz:array_coco.npz": _kp("array_coco.npz", lambda f: np.savez(f / "array_coco.npz", keypoints=_POINTS)),
     "kp_npz:v.npz": _kp("v.npz", _videopose),
     "kp_npz:d.npz": _kp("d.npz", _detectron),
-    "kp_json:coco.json": _kp("coco.json", _json("coco.json", {
-        "images": [{"id": 1, "file_name": "a_0001.jpg", "width": 640, "height": 480}, {"id": 2, "file_name": "a_2.jpg"}],
-        "categories": [{"id": 1, "keypoints": [f"j{n}" for n in range(17)]}],
-        "annotations": [{"image_id": 1, "keypoints": _PERSON, "track_id": 3}, {"image_id": 2, "keypoints": _PERSON}],
-    })),
-    "kp_json:alphapose.json": _kp("alphapose.json", _json("alphapose.json", [
-        {"image_id": f"{n}.jpg", "category_id": 1, "keypoints": _PERSON, "score": 2.1, "idx": [[[1.0]]]} for n in range(3)
-    ])),
-    "kp_json:mmpose.json": _kp("mmpose.json", _json("mmpose.json", {
-        "meta_info": {"dataset_name": "coco", "keypoint_id2name": {str(n): f"j{n}" for n in range(17)}},
-        "instance_info": [{"frame_id": n, "instances": [
-            {"keypoints": _POINTS[0, :, :2].tolist(), "keypoint_scores": [0.9] * 17, "track_id": 1}]} for n in range(3)],
-    })),
+    "kp_json:coco.json": _kp(
+        "coco.json",
+        _json(
+            "coco.json",
+            {
+                "images": [
+                    {"id": 1, "file_name": "a_0001.jpg", "width": 640, "height": 480},
+                    {"id": 2, "file_name": "a_2.jpg"},
+                ],
+                "categories": [{"id": 1, "keypoints": [f"j{n}" for n in range(17)]}],
+                "annotations": [
+                    {"image_id": 1, "keypoints": _PERSON, "track_id": 3},
+                    {"image_id": 2, "keypoints": _PERSON},
+                ],
+            },
+        ),
+    ),
+    "kp_json:alphapose.json": _kp(
+        "alphapose.json",
+        _json(
+            "alphapose.json",
+            [
+                {"image_id": f"{n}.jpg", "category_id": 1, "keypoints": _PERSON, "score": 2.1, "idx": [[[1.0]]]}
+                for n in range(3)
+            ],
+        ),
+    ),
+    "kp_json:mmpose.json": _kp(
+        "mmpose.json",
+        _json(
+            "mmpose.json",
+            {
+                "meta_info": {"dataset_name": "coco", "keypoint_id2name": {str(n): f"j{n}" for n in range(17)}},
+                "instance_info": [
+                    {
+                        "frame_id": n,
+                        "instances": [
+                            {"keypoints": _POINTS[0, :, :2].tolist(), "keypoint_scores": [0.9] * 17, "track_id": 1}
+                        ],
+                    }
+                    for n in range(3)
+                ],
+            },
+        ),
+    ),
     "openpose_folder:video_000000000002_keypoints.json": _kp("f", _openpose, "f/video_000000000002_keypoints.json"),
-}  # fmt: skip
+}
 
 
 def _h36m(folder: Path) -> None:
@@ -155,11 +187,26 @@ def _custom(folder: Path) -> None:
     from common.geometry.skeleton import H36M_17 as S
 
     rng = _rng()
-    camera = {"id": "a", "res_w": 1000, "res_h": 800, "focal_length": (900.0, 900.0), "center": (500.0, 400.0),
-              "orientation": (1.0, 0.0, 0.0, 0.0), "translation": (0.0, 0.0, 4.0)}  # fmt: skip
+    camera = {
+        "id": "a",
+        "res_w": 1000,
+        "res_h": 800,
+        "focal_length": (900.0, 900.0),
+        "center": (500.0, 400.0),
+        "orientation": (1.0, 0.0, 0.0, 0.0),
+        "translation": (0.0, 0.0, 4.0),
+    }
     world = rng.uniform(-0.5, 0.5, (6, 17, 3)).astype(np.float32)
-    np.savez(folder / "data_3d_custom_x.npz", positions_3d={"S1": {"Walk": world}}, cameras={"*": [camera]}, fps=25.0,
-             joints=np.array(S.joints), parents=np.array(S.parents), left=np.array(S.left), right=np.array(S.right))  # fmt: skip
+    np.savez(
+        folder / "data_3d_custom_x.npz",
+        positions_3d={"S1": {"Walk": world}},
+        cameras={"*": [camera]},
+        fps=25.0,
+        joints=np.array(S.joints),
+        parents=np.array(S.parents),
+        left=np.array(S.left),
+        right=np.array(S.right),
+    )
     pixels = [rng.uniform(100, 700, (6, 17, 2)).astype(np.float32)]
     np.savez(folder / "data_2d_custom_x.npz", positions_2d={"S1": {"Walk": pixels}}, metadata={"layout_name": "h36m"})
 
@@ -173,8 +220,14 @@ def _read_custom(folder: Path) -> None:
 def _mhad(folder: Path) -> None:
     _calibration(folder)
     count = 4
-    np.savez(folder / "poses.npz", keypoints=_rng().uniform(-400, 400, (count, 17, 3)), subject=np.array(["S01"] * count),
-             action=np.array(["A01"] * count), repetition=np.array(["R01"] * count), frame=np.arange(count))  # fmt: skip
+    np.savez(
+        folder / "poses.npz",
+        keypoints=_rng().uniform(-400, 400, (count, 17, 3)),
+        subject=np.array(["S01"] * count),
+        action=np.array(["A01"] * count),
+        repetition=np.array(["R01"] * count),
+        frame=np.arange(count),
+    )
 
 
 def _calibration(folder: Path) -> None:

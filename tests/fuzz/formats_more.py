@@ -1,149 +1,15 @@
-"""The rest of the formats: checkpoints, MATLAB's files, HDF5, settings, motion, video."""
+"""The rest of the formats: MATLAB's files, HDF5, settings, motion, video; `FORMATS` has them all."""
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tests.fuzz.formats import DATA_SETS, KEYPOINTS, Format, _json, _program, _rng
-
-
-def _card() -> dict:
-    sizes = {"frames": 3, "joints": 17, "channels": 8, "depth": 1}
-    return {
-        "model": "mixste", "sizes": sizes, "variant": "default", "frames": 3, "joints": 17, "skeleton": "h36m_17",
-        "keypoints": "gt", "labels": None, "units": "m", "seed": 1, "epoch": 2, "version": 1, "fps": 50.0,
-        "diffusion": {"timesteps": 50, "scale": 1.0}, "mean_pose": [[0.0, 0.0, 0.0]] * 17,
-    }  # fmt: skip
-
-
-def _network():
-    import torch
-
-    from common.models import build
-
-    torch.manual_seed(0)
-    return build("mixste", **_card()["sizes"])
-
-
-def _torch(name: str, content: Callable[[], object], zipped: bool = True) -> Callable[[Path], None]:
-    def make(folder: Path) -> None:
-        import torch
-
-        torch.save(content(), folder / name, _use_new_zipfile_serialization=zipped)
-
-    return make
-
-
-def _published() -> dict:
-    state = {f"module.{name}": value for name, value in _network().state_dict().items()}
-    return {"epoch": 3, "lr": 1e-4, "random_state": np.random.RandomState(1), "optimizer": {}, "model_pos": state}
-
-
-def _read_checkpoint(name: str) -> Callable[[Path], None]:
-    def read(folder: Path) -> None:
-        from common.adaptation import lifter as adapted
-        from common.engine import checkpoint
-        from common.errors import UserError
-        from common.programs.doctor import check_file
-
-        check_file(folder / name)
-        try:
-            content = adapted.read(folder / name)
-        finally:
-            content = checkpoint.load(folder / name)
-        if "adaptation" in content["card"]:
-            adapted.load_adapted(content)
-        elif content["card"]["model"] == "dual_diffusion":
-            raise UserError("another program's")
-        else:
-            checkpoint.make_lifter(content["card"], content["weights"])
-
-    return read
-
-
-def _two_view(published: bool) -> Callable[[], object]:
-    def content():
-        from common.models.two_view import GraphDenoiser
-
-        network = GraphDenoiser(hid_dim=8, num_layer=1, n_head=4, dropout=0.0).state_dict()
-        if published:
-            return [{f"module.{k}": v for k, v in network.items()}, {"state": {}}, 7, 100, network]
-        settings = {"model.hid_dim": 8, "model.num_layer": 1, "model.n_head": 4, "model.dropout": 0.0,
-                    "model.action_emd": False, "model.depth_emd": True}  # fmt: skip
-        card = {"model": "dual_diffusion", "version": 1, "settings": settings, "epoch": 1, "seed": 3}
-        return {"card": card, "weights": network, "ema": network}
-
-    return content
-
-
-def _read_two_view(folder: Path) -> None:
-    from common.binocular import checkpoint as two_view
-    from common.programs.doctor import check_file
-    from common.settings.two_view import KEYS
-
-    path = folder / "ours.pth"
-    check_file(path)
-    content = two_view.load(path)
-    network = two_view.build({name: key.default for name, key in KEYS.items()} | content["card"]["settings"])
-    two_view.fill(network, content["weights"], path)
-
-
-def _clip(folder: Path) -> None:
-    import torch
-
-    class Tower(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.token_embedding = torch.nn.Embedding(5, 4)
-            self.ln_final = torch.nn.LayerNorm(4)
-
-        def forward(self, x):
-            return self.ln_final(self.token_embedding(x))
-
-    torch.jit.save(torch.jit.script(Tower()), str(folder / "clip.pt"))
-
-
-def _read_clip(folder: Path) -> None:
-    from common.files.reading import load_clip_weights
-
-    load_clip_weights(folder / "clip.pt")
-
-
-def _safetensors(folder: Path) -> None:
-    from common.programs.export import write_safetensors
-
-    write_safetensors(folder / "m.safetensors", _network().state_dict(), _card())
-
-
-def _read_safetensors(folder: Path) -> None:
-    from common.engine import checkpoint
-    from common.programs.doctor import check_file
-    from common.programs.export import read_safetensors
-
-    check_file(folder / "m.safetensors")
-    content = read_safetensors(folder / "m.safetensors")
-    checkpoint.make_lifter(content["card"], content["weights"])
-
-
-def _prompts(folder: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    card = {"layout": "graphdiffu_h36m", "actions": ["Walking"], "ctx_seed": 0, "random": False}
-    tensors = {"features": torch.zeros(2, 77, 8), "positions": torch.zeros(2, dtype=torch.long)}
-    save_file(tensors, folder / "p.safetensors", metadata={"prompts": json.dumps(card)})
-
-
-def _read_prompts(folder: Path) -> None:
-    from common.models.prompt_layouts import LAYOUTS
-    from common.models.prompts import read_prompts
-
-    read_prompts(folder / "p.safetensors", LAYOUTS["graphdiffu_h36m"])
+from tests.fuzz.formats_checkpoints import CHECKPOINTS
 
 
 def _mat(name: str, **arrays) -> Callable[[Path], None]:
@@ -165,10 +31,15 @@ def _cells(*shapes: tuple[int, ...]) -> np.ndarray:
 
 
 def _annot(folder: Path) -> None:
+    rng = _rng()
     camera = "name {}\n  sensor 10 10\n  size 2048 2048\n  intrinsic 1500 0 1024 0 0 1500 1024 0 0 0 1 0 0 0 0 1\n"
     text = "Skeletool Camera Calibration File V1.0\n" + "".join(camera.format(n) for n in range(14))
     (folder / "camera.calibration").write_text(text)
     views = _cells(*[(3, 56)] * 14), _cells(*[(3, 84)] * 14)
+    for pixels, poses in zip(views[0].ravel(), views[1].ravel(), strict=True):
+        points = rng.uniform(-500, 500, (3, 28, 3)) + [0, 0, 3000]
+        poses[:] = points.reshape(3, 84)
+        pixels[:] = (points[..., :2] / points[..., 2:] * 1500 + 1024).reshape(3, 56)
     _mat("annot.mat", annot2=views[0], annot3=views[1], univ_annot3=views[1], cameras=np.arange(14.0))(folder)
 
 
@@ -251,12 +122,12 @@ def _bvh(folder: Path) -> None:
 
 
 def _check(name: str) -> Callable[[Path], None]:
-    """As the doctor does; what it finds broken counts as told."""
+    """As the doctor does."""
 
     def read(folder: Path) -> None:
-        from common.programs.doctor import check_file
+        from common.programs.what_file import tell
 
-        check_file(folder / name)
+        tell(folder / name)
 
     return read
 
@@ -334,47 +205,67 @@ def _read_cameras(name: str) -> Callable[[Path], None]:
     return read
 
 
-_CONFIG = {"params": {"seed": 1, "dataset": "h36m", "epochs": 10, "batch_size": 4, "number_of_frames": 27,
-                      "learning_rate": 1e-4, "out_all": True, "beta_schedule": "cosine"}}  # fmt: skip
+_CONFIG = {
+    "params": {
+        "seed": 1,
+        "dataset": "h36m",
+        "epochs": 10,
+        "batch_size": 4,
+        "number_of_frames": 27,
+        "learning_rate": 1e-4,
+        "out_all": True,
+        "beta_schedule": "cosine",
+    }
+}
 _PREDICTED = {f"TS{n}": np.zeros((3, 17, 4, 2)) for n in (1, 2)}
 
-FORMATS: dict[str, Format] = KEYPOINTS | DATA_SETS | {
-    "torch:ours.bin": Format(_torch("ours.bin", lambda: {"card": _card(), "weights": _network().state_dict()}),
-                             "ours.bin", _read_checkpoint("ours.bin")),
-    "torch:published.bin": Format(_torch("published.bin", _published), "published.bin", _read_checkpoint("published.bin")),
-    "torch:legacy.bin": Format(_torch("legacy.bin", lambda: {"card": _card(), "weights": _network().state_dict()}, False),
-                               "legacy.bin", _read_checkpoint("legacy.bin")),
-    "torch:published_legacy.bin": Format(_torch("published_legacy.bin", _published, False), "published_legacy.bin",
-                                         _read_checkpoint("published_legacy.bin")),
-    "two_view_ckpt:ours.pth": Format(_torch("ours.pth", _two_view(False)), "ours.pth", _read_two_view),
-    "two_view_ckpt:published.pth": Format(_torch("ours.pth", _two_view(True)), "ours.pth", _read_two_view),
-    "torchscript:clip.pt": Format(_clip, "clip.pt", _read_clip),
-    "safetensors:m.safetensors": Format(_safetensors, "m.safetensors", _read_safetensors),
-    "safetensors:p.safetensors": Format(_prompts, "p.safetensors", _read_prompts),
-    "mat_predictions:inference_data_P_Agg.mat": Format(_mat("inference_data_P_Agg.mat", **_PREDICTED),
-                                                       "inference_data_P_Agg.mat", _read_predictions),
-    "mat_h36m:Walking.cdf.mat": Format(_mat("Walking.cdf.mat", data=_cells((3, 96))), "Walking.cdf.mat",
-                                       _with("convert_h36m", "read_mat", "Walking.cdf.mat")),
-    "mat_h36m:c.cdf.mat": Format(_mat("c.cdf.mat", data=_cells((3, 96)), s={"a": 1.5, "b": "text"}), "c.cdf.mat",
-                                 _with("convert_h36m", "read_mat", "c.cdf.mat")),
-    "mat_humaneva:h.mat": Format(_mat("h.mat", j=_rng().normal(size=(4, 15, 3)), k=_rng().normal(size=(4, 3, 15, 2))),
-                                 "h.mat", _with("convert_humaneva", "poses_of", "h.mat")),
-    "mat_3dhp_train:annot.mat": Format(_annot, "annot.mat", _read_annot),
-    "calib3dhp:camera.calibration": Format(_annot, "camera.calibration", _read_annot),
-    "annot:annot_data.mat": Format(_test_annotation, "TS1/annot_data.mat", _read_annotation),
-    "h5_h36m:Walking.h5": Format(_h5("Walking.h5", **{"3D_positions": _rng().normal(size=(96, 3))}), "Walking.h5",
-                                 _with("convert_h36m", "read_h5", "Walking.h5")),
-    "h5_humaneva:h.mat": Format(_h5("h.mat", j=_rng().normal(size=(3, 15, 4)), k=_rng().normal(size=(2, 15, 3, 4))),
-                                "h.mat", _with("convert_humaneva", "poses_of", "h.mat")),
-    "yaml:demo_2view.yml": Format(_yaml("demo_2view.yml"), "demo_2view.yml", _read_yaml("demo_2view.yml")),
-    "yaml:dual_diffusion_mhad.yml": Format(_yaml("dual_diffusion_mhad.yml"), "dual_diffusion_mhad.yml",
-                                           _read_yaml("dual_diffusion_mhad.yml")),
-    "config:c.json": Format(_json("c.json", _CONFIG), "c.json", _read_config),
-    "poses:poses.npz": Format(_poses, "poses.npz", _check("poses.npz")),
-    "bvh:a.bvh": Format(_bvh, "a.bvh", _check("a.bvh")),
-    "calib_toml:c.toml": Format(lambda f: (f / "c.toml").write_text(_TOML), "c.toml", _read_cameras("c.toml")),
-    "calib_opencv:intri.yml": Format(_opencv, "intri.yml", _read_cameras("intri.yml")),
-    "video:a.webm": Format(_video("a.webm"), "a.webm", _read_video("a.webm")),
-    "video:a.mp4": Format(_video("a.mp4"), "a.mp4", _read_video("a.mp4")),
-    "video:a.gif": Format(_video("a.gif"), "a.gif", _read_video("a.gif")),
-}  # fmt: skip
+FORMATS: dict[str, Format] = (
+    KEYPOINTS
+    | DATA_SETS
+    | CHECKPOINTS
+    | {
+        "mat_predictions:inference_data_P_Agg.mat": Format(
+            _mat("inference_data_P_Agg.mat", **_PREDICTED), "inference_data_P_Agg.mat", _read_predictions
+        ),
+        "mat_h36m:Walking.cdf.mat": Format(
+            _mat("Walking.cdf.mat", data=_cells((3, 96))),
+            "Walking.cdf.mat",
+            _with("convert_h36m", "read_mat", "Walking.cdf.mat"),
+        ),
+        "mat_h36m:c.cdf.mat": Format(
+            _mat("c.cdf.mat", data=_cells((3, 96)), s={"a": 1.5, "b": "text"}),
+            "c.cdf.mat",
+            _with("convert_h36m", "read_mat", "c.cdf.mat"),
+        ),
+        "mat_humaneva:h.mat": Format(
+            _mat("h.mat", j=300 * _rng().normal(size=(4, 15, 3)), k=300 * _rng().normal(size=(4, 3, 15, 2))),
+            "h.mat",
+            _with("convert_humaneva", "poses_of", "h.mat"),
+        ),
+        "mat_3dhp_train:annot.mat": Format(_annot, "annot.mat", _read_annot),
+        "calib3dhp:camera.calibration": Format(_annot, "camera.calibration", _read_annot),
+        "annot:annot_data.mat": Format(_test_annotation, "TS1/annot_data.mat", _read_annotation),
+        "h5_h36m:Walking.h5": Format(
+            _h5("Walking.h5", **{"3D_positions": _rng().normal(size=(96, 3))}),
+            "Walking.h5",
+            _with("convert_h36m", "read_h5", "Walking.h5"),
+        ),
+        "h5_humaneva:h.mat": Format(
+            _h5("h.mat", j=300 * _rng().normal(size=(3, 15, 4)), k=300 * _rng().normal(size=(2, 15, 3, 4))),
+            "h.mat",
+            _with("convert_humaneva", "poses_of", "h.mat"),
+        ),
+        "yaml:demo_2view.yml": Format(_yaml("demo_2view.yml"), "demo_2view.yml", _read_yaml("demo_2view.yml")),
+        "yaml:dual_diffusion_mhad.yml": Format(
+            _yaml("dual_diffusion_mhad.yml"), "dual_diffusion_mhad.yml", _read_yaml("dual_diffusion_mhad.yml")
+        ),
+        "config:c.json": Format(_json("c.json", _CONFIG), "c.json", _read_config),
+        "poses:poses.npz": Format(_poses, "poses.npz", _check("poses.npz")),
+        "bvh:a.bvh": Format(_bvh, "a.bvh", _check("a.bvh")),
+        "calib_toml:c.toml": Format(lambda f: (f / "c.toml").write_text(_TOML), "c.toml", _read_cameras("c.toml")),
+        "calib_opencv:intri.yml": Format(_opencv, "intri.yml", _read_cameras("intri.yml")),
+        "video:a.webm": Format(_video("a.webm"), "a.webm", _read_video("a.webm")),
+        "video:a.mp4": Format(_video("a.mp4"), "a.mp4", _read_video("a.mp4")),
+        "video:a.gif": Format(_video("a.gif"), "a.gif", _read_video("a.gif")),
+    }
+)

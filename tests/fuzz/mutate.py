@@ -16,8 +16,34 @@ import zlib
 import numpy as np
 
 NUMBERS = (0, 1, -1, 2, 7, 127, 128, 255, 256, 32767, 65535, 2**31 - 1, -(2**31), 2**32 - 1, 2**63 - 1, -(2**63))
-WORDS = ("", "nan", "inf", "-1", "0", "1e400", "9" * 30, "9" * 5000, "x" * 300, "..", "../../x", "/etc", "\x1b[2J", "é",
-         "[" * 600, "{", "null", "true", "\n", "\u202e", "ROOT", "End", "Frames:", "!!python/name:os.system", "&a", "*a")  # fmt: skip
+WORDS = (
+    "",
+    "nan",
+    "inf",
+    "-1",
+    "0",
+    "1e400",
+    "9" * 30,
+    "9" * 5000,
+    "x" * 300,
+    "..",
+    "../../x",
+    "/etc",
+    "\x1b[2J",
+    "é",
+    "[" * 600,
+    "{",
+    "null",
+    "true",
+    "\n",
+    "\u202e",
+    "ROOT",
+    "End",
+    "Frames:",
+    "!!python/name:os.system",
+    "&a",
+    "*a",
+)
 VALUES = (
     None,
     True,
