@@ -1,5 +1,6 @@
 """What a user can mend: the one exception for it, and the line for packages that cannot be imported."""
 
+import re
 import sys
 from types import TracebackType
 
@@ -8,8 +9,21 @@ OURS = ("common", "benchmarks", "data", "tests", "__main__")
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "PyYAML", "cv2": "opencv-python", "open_clip": "open_clip_torch"}
 
 
+# Control characters (colours, cursor, bells, line ends), halves of surrogate pairs (names that are no UTF-8), and marks
+# that turn the direction of writing.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: object) -> str:
+    """Text in one line for a terminal, a log or a picture: what would act on them is spelled out, as \\x1b."""
+    return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), str(text))
+
+
 class UserError(Exception):
     """Wrong input, told in one line. The scripts print it on stderr and exit with code 2; the rest is a bug."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 def why_unusable(error: BaseException) -> str | None:

@@ -57,7 +57,7 @@ def talker(folder: Path | None, verbose: str) -> Callable[[str], None]:
         if verbose.lower() not in ("warning", "error", "critical"):
             print(line, flush=True)
         if folder is not None:
-            with (folder / "stdout.txt").open("a", encoding="utf-8") as stream:
+            with (folder / "stdout.txt").open("a", encoding="utf-8", errors="backslashreplace") as stream:
                 stream.write(line + "\n")
 
     return say

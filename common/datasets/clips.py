@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.errors import visible
 from common.geometry.camera import Camera
 
 
@@ -24,6 +25,10 @@ class Clip:
     keypoints_2d: np.ndarray
     positions_3d: np.ndarray
     valid: np.ndarray
+
+    def __post_init__(self):
+        for name in ("subject", "action"):  # they reach terminals, tables and pictures
+            object.__setattr__(self, name, visible(getattr(self, name)))
 
     def __len__(self) -> int:
         return len(self.keypoints_2d)

@@ -27,7 +27,7 @@ from scipy.spatial.transform import Rotation
 
 from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
 from common.datasets.clips import Clip
-from common.errors import UserError
+from common.errors import UserError, visible
 from common.files.reading import load_archive, understanding
 from common.files.writing import save_npz
 from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
@@ -139,7 +139,7 @@ def _fps(value, source: str) -> float:
 
 def read_skeleton(data: dict, source: str) -> Skeleton:
     """The skeleton of a 3D file, one of the known ones where it is the same tree."""
-    joints = tuple(str(joint) for joint in np.asarray(data["joints"]).tolist())
+    joints = tuple(visible(joint) for joint in np.asarray(data["joints"]).tolist())
     try:
         parents, left, right = (
             tuple(int(j) for j in np.asarray(data[key]).ravel()) for key in ("parents", "left", "right")
@@ -213,7 +213,7 @@ def _camera(row, number: int, where: str) -> Camera:
         raise UserError(f"{where}: focal_length {focal[0]:g} is not in pixels")
     lens = vector("radial_distortion", 3, (0, 0, 0)), vector("tangential_distortion", 2, (0, 0))
     return Camera(
-        name=str(row.get("id", number)),
+        name=visible(row.get("id", number)),
         width=width,
         height=height,
         intrinsics=screen_intrinsics(focal, center, *lens, width, height),

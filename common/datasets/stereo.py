@@ -17,7 +17,7 @@ from torch import Tensor
 from common.datasets import stereo_formats as formats
 from common.datasets.checks import frame_list
 from common.diffusion.two_view import Views
-from common.errors import UserError
+from common.errors import UserError, visible
 from common.files.reading import load_array, load_pickle, reading, require, understanding
 from common.geometry import stereo as geometry
 from common.geometry.skeleton import STEREO_17
@@ -155,7 +155,7 @@ def _split(
 ) -> tuple[StereoData, int, np.ndarray]:
     """The frames without detections, how many rows these people have, and which of them are of the rigs."""
     table, kind = labels["table"], label_kind(labels)
-    names = tuple(str(s) for s in labels["subject_names"])
+    names = tuple(visible(s) for s in labels["subject_names"])
     if unknown := [s for s in subjects or () if s not in names]:
         raise UserError(f"{labels_path}: no subject {', '.join(unknown)}; it has {', '.join(names)}")
     wanted = [names.index(s) for s in (names if subjects is None else subjects)]
@@ -182,7 +182,7 @@ def _split(
         kind=kind,
         image_size=image_size,
         subjects=names,
-        actions=tuple(str(a) for a in labels["action_names"]),
+        actions=tuple(visible(a) for a in labels["action_names"]),
         keypoints_3d=torch.from_numpy(table["keypoints"][rows].astype(np.float64) / 1000),
         projections=k @ extrinsics,
         extrinsics=extrinsics,

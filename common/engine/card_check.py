@@ -7,7 +7,7 @@ import math
 import numpy as np
 from torch import Tensor
 
-from common.errors import UserError
+from common.errors import UserError, visible
 from common.geometry.skeleton import SKELETONS, Skeleton, skeleton_of
 
 # The largest that a size may be; whatever else is a whole number stays below ANY.
@@ -25,7 +25,9 @@ def check_content(content: dict, path: object) -> None:
         raise UserError(f"{path}: damaged, its card has no {', '.join(sorted(missing))}")
     texts = {"model": False, "variant": True, "keypoints": True, "labels": True, "source": True, "subjects": True}
     for name, optional in texts.items():
-        _check(isinstance(card.get(name), str) or (optional and card.get(name) is None), name, card, path)
+        value = card.get(name)
+        plain = isinstance(value, str) and visible(value) == value and len(value) < 1000
+        _check(plain or (optional and value is None), name, card, path)
     for name in ("frames", "joints"):
         _check(_whole(card.get(name), 1, LARGEST[name]), name, card, path)
     _check(card.get("epoch") is None or _whole(card["epoch"], 0, 1 << 40), "epoch", card, path)
@@ -90,7 +92,7 @@ def _bounded(value: object, name: str, path: object, depth: int = 0) -> None:
             _bounded(inner, name, path, depth + 1)
     else:
         whole = isinstance(value, int) and -ANY <= value <= LARGEST.get(name, ANY)
-        if not (value is None or isinstance(value, bool) or whole or _number(value) or isinstance(value, str)):
+        if not (value is None or isinstance(value, bool) or whole or _number(value) or _word(value)):
             raise UserError(f"{path}: damaged, its {name} is {str(value)[:40]}")
 
 
@@ -101,6 +103,10 @@ def _whole(value: object, low: int, high: int) -> bool:
 def _number(value: object) -> bool:
     """A finite number that is no huge integer."""
     return isinstance(value, float) and math.isfinite(value) or _whole(value, -ANY, ANY)
+
+
+def _word(value: object) -> bool:
+    return isinstance(value, str) and visible(value) == value
 
 
 def _check(fine: bool, name: str, card: dict, path: object) -> None:

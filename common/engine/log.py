@@ -6,12 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+from common.errors import visible
 from common.files.writing import save_text
 
 
 def say(line: str) -> None:
     """One line for the user, on stderr so that tables on stdout stay clean."""
-    print(line, file=sys.stderr, flush=True)
+    print(visible(line), file=sys.stderr, flush=True)
 
 
 def epoch_line(row: dict) -> str:

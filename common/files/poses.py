@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UserError, visible
 from common.files.reading import load_archive, understanding
 from common.files.writing import save_npz
 from common.geometry.skeleton import Skeleton
@@ -84,7 +84,7 @@ def read_poses(path: Path | str) -> tuple[list[Person], float, tuple[str, ...], 
             person: Person = {"id": number, "first": int(data[f"{number}/first"])}
             person |= {name: data[f"{number}/{name}"] for name in ARRAYS if f"{number}/{name}" in data}
             people.append(person)
-        fps, joints = float(data["fps"]), tuple(str(joint) for joint in data["joints"].tolist())
+        fps, joints = float(data["fps"]), tuple(visible(joint) for joint in data["joints"].tolist())
         if not 0 < fps < 1e5:
             raise ValueError(f"{fps} frames a second")
         for person in people:

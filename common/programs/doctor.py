@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from common.errors import UserError
+from common.errors import UserError, visible
 from common.programs.installation import INSTALL, MISSING, OK, PROBLEM, Finding, installation
 
 H36M_WHERE = (
@@ -173,7 +173,7 @@ def check_file(path: Path) -> Finding:
 def report(findings: Sequence[Finding], title: str) -> str:
     """Findings as text, one a line."""
     width = max((len(f.what) for f in findings), default=0)
-    return "\n".join([title, *(f"  {f.state:8} {f.what:{width}}  {f.text}" for f in findings), ""])
+    return "\n".join([title, *(f"  {f.state:8} {visible(f.what):{width}}  {visible(f.text)}" for f in findings), ""])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from common.engine.devices import Place
 from common.engine.evaluate import Sampling
 from common.engine.opening import Opened
 from common.errors import UserError
+from common.files.names import file_name, inside
 from common.programs.render import drawn_frames
 from common.programs.trace import forward_states, trace_frame
 from common.settings.figures import FigureSettings
@@ -188,9 +189,9 @@ def _output(work: Work, shot: Shot, several: bool, ending: str, more: str = "", 
     action, named = GRID if grid else clip.action, settings.viz_output or f"viz{ending}"
     path = Path(named).with_suffix(".svg") if ending == ".svg" else Path(named)
     if Path(named).name == named:  # no folder was typed, not even ./
-        folder = model.path.parent / f"{model.card['frames']}f" / clip.subject / action / str(shot.camera)
+        folder = inside(model.path.parent, f"{model.card['frames']}f", clip.subject, action, str(shot.camera))
         return folder / f"{path.stem}{more}{path.suffix}"
-    which = f"_{clip.subject}_{action}_{shot.camera}" if several else ""
+    which = f"_{file_name(f'{clip.subject}_{action}_{shot.camera}')}" if several else ""
     return path.with_name(f"{path.stem}{which}{more}{path.suffix}")
 
 

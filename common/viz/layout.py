@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from common.errors import UserError
+from common.errors import UserError, visible
 from common.files.writing import whole_file
 from common.viz.draw import DrawnSkeleton
 
@@ -40,11 +40,13 @@ class Page:
     def text(self, left: float, top: float, text: str, size: float, **options) -> Text:
         """Text whose anchor lies at this place; size in points. Centred unless `ha`, `va` say otherwise."""
         options = {"ha": "center", "va": "center", "color": INK} | options
-        return self.figure.text(left / self.width, 1 - top / self.height, text, fontsize=size, **options)
+        return self.figure.text(
+            left / self.width, 1 - top / self.height, visible(text), fontsize=size, parse_math=False, **options
+        )
 
     def fitting(self, text: str, room: float, size: float, weight: str = "normal", smallest: float = 4.0) -> float:
         """The font size, at most `size` points, at which a line of text is at most `room` inches long."""
-        probe = self.figure.text(0, 0, text, fontsize=size, weight=weight)
+        probe = self.figure.text(0, 0, visible(text), fontsize=size, weight=weight, parse_math=False)
         length = probe.get_window_extent().width / self.figure.dpi
         probe.remove()
         return max(smallest, min(size, size * room / max(length, 1e-6)))

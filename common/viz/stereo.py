@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from common.datasets.stereo import StereoData
+from common.errors import visible
 from common.geometry.skeleton import STEREO_17
 from common.geometry.stereo import camera_centres, crop_units_to_pixels, project
 from common.scoring.metrics import mpjpe
@@ -69,7 +70,7 @@ def draw_frame(data: StereoData, row: int, start: Tensor, poses: dict[str, Tenso
     toward = camera_centres(data.extrinsics[row]).mean(0) - truth.mean(0)
     ax.view_init(elev=12, azim=float(torch.rad2deg(torch.atan2(toward[1], toward[0]))) + 60)
     who = f"{data.subjects[data.subject[row]]}, {data.actions[data.action[row]]}, row {int(data.row[row])}"
-    figure.suptitle(" - ".join(filter(None, (note, who))))
+    figure.suptitle(visible(" - ".join(filter(None, (note, who)))), parse_math=False)
     figure.savefig(path, dpi=100)
     return path
 

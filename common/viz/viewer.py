@@ -10,10 +10,11 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UserError, visible
 from common.files.bvh import FRAMES
 from common.files.poses import Person, spread_of
 from common.geometry.skeleton import Skeleton
@@ -55,8 +56,8 @@ def write_viewer(
     spreads = np.concatenate([s.ravel() for s in spreads if s is not None] or [np.zeros(1)])
     lowest = np.concatenate([(np.asarray(person["positions"]) @ turn.T)[..., 2].min(-1) for person in people])
     data = {
-        "title": title,
-        "note": note,
+        "title": visible(title),
+        "note": visible(note),
         "fps": float(fps),
         "frames": max(p["first"] + p["count"] for p in packed),
         "skeleton": {
@@ -78,7 +79,7 @@ def write_viewer(
 
 def _page(data: dict) -> str:
     html, style, *scripts = ((PAGE / name).read_text(encoding="utf-8") for name in ("page.html", "style.css", *SCRIPTS))
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     for mark, content in (("STYLE", style), ("SCRIPT", "\n".join(scripts)), ("DATA", text)):
         html = html.replace(f"/*{mark}*/", content, 1)
     return html
@@ -92,7 +93,7 @@ def _video(page: Path, video: Path | str | None, embed: bool) -> str | None:
     if not video.is_file():
         raise UserError(f"{video}: no such file")
     if not embed:
-        return Path(os.path.relpath(video.resolve(), page.resolve().parent)).as_posix()
+        return quote(os.fsencode(Path(os.path.relpath(video.resolve(), page.resolve().parent)).as_posix()))
     if video.stat().st_size > LARGEST_EMBEDDED:
         raise UserError(f"{video}: {video.stat().st_size / 1e6:.0f} MB are too much to embed; leave it beside the page")
     kind = {".webm": "video/webm", ".mov": "video/quicktime"}.get(video.suffix.lower(), "video/mp4")
@@ -116,7 +117,7 @@ def _pack_person(person: Person, turn: np.ndarray, most: int) -> dict:
     mask = person.get("mask")
     return {
         "id": int(person["id"]),
-        "label": str(person.get("label") or f"Person {person['id']}"),
+        "label": visible(person.get("label") or f"Person {person['id']}"),
         "first": int(person.get("first", 0)),
         "count": len(positions),
         "hypotheses_count": 0 if hypotheses is None else len(hypotheses),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import UserError
+from common.errors import UserError, visible
 from common.geometry.skeleton import Skeleton
 
 LEFT, RIGHT, MIDDLE = "#1f77d0", "#e2711d", "#3f4a58"
@@ -37,7 +37,7 @@ def write_check(
     figure = Figure(figsize=(6.4 * columns, 6.4 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     if title:
-        figure.suptitle(title)
+        figure.suptitle(visible(title), parse_math=False)
     for n, points in enumerate(keypoints):
         axes = figure.add_subplot(rows, columns, n + 1)
         seen = np.ones(len(points), bool) if mask is None else np.asarray(mask)[n]

@@ -9,6 +9,7 @@ import torch
 
 from common.engine.cards import trained_on
 from common.engine.opening import Opened
+from common.errors import visible
 from common.files.bvh import write_bvh
 from common.files.poses import Person, write_poses
 from common.geometry.camera import Camera, pixels_to_screen
@@ -91,5 +92,5 @@ def write_about(folder: Path, models: list[Opened], written: list[Path], title: 
     }
     lines += [f"{path.relative_to(folder).as_posix()}: {told[path.suffix]}" for path in written]
     path = folder / "about.txt"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("\n".join(map(visible, lines)) + "\n", encoding="utf-8")
     return path
