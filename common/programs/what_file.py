@@ -289,7 +289,8 @@ def _bvh(path: Path) -> str:
 def _asf(path: Path) -> str:
     from common.files.asf import read_asf
 
-    return f"Acclaim skeleton, {len(read_asf(read_text(path), str(path)).bones)} bones; data/convert_cmu.py"
+    skeleton = read_asf(read_text(path), str(path))
+    return f"Acclaim skeleton: {len(skeleton.bones)} bones, {skeleton.scale:.6f} m a unit; data/convert_cmu.py reads it"
 
 
 def _amc(path: Path) -> str:
