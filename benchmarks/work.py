@@ -251,7 +251,7 @@ class Bench:
 
 
 def _project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """Camera-frame points (..., J, 3) to screen units, lens included, as VideoPose3D projects; intrinsics broadcast, (..., 9)."""
+    """Camera-frame points (..., J, 3) to screen units, lens included, as VideoPose3D projects; intrinsics (..., 9)."""
     f, c, k, p = np.split(intrinsics[..., None, :], [2, 4, 7], -1)
     xy = np.clip(points[..., :2] / points[..., 2:], -1, 1)
     r2 = (xy**2).sum(-1, keepdims=True)
