@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# All that is to be known of a GPU, in nine minutes: correctness, speed, a training run. docs/benchmark.md tells how.
+# Is this GPU right, and how fast is it: correctness, speed, a training run in nine minutes (docs/benchmark.md).
 #   bash benchmarks/gpu.sh [OUT] [--rehearse] [--seconds 540]
 set -euo pipefail
-cd "$(dirname "$0")/.."
+root=$(cd "$(dirname "$0")/.." && pwd)
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 exec "${PYTHON:-python3}" -m benchmarks.gpu "$@"

@@ -45,6 +45,8 @@ STAGES = (
     (Part("b_speed", "speed", 0.45),),
     (Part("c_training", "training", None),),
 )
+ROOT = Path(__file__).parents[2]
+NO_GPU = 3  # a part's exit code
 GRACE = 5.0  # seconds beyond its time after which a part is ended from outside
 
 
@@ -52,11 +54,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "benchmarks/gpu.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("out", nargs="?", type=Path, default=Path("log/gpu"), help="(default: log/gpu)")
+    parser.add_argument("out", nargs="?", type=Path, default=ROOT / "log/gpu", help="(default: log/gpu)")
     parser.add_argument("--rehearse", action="store_true", help="everything on the CPU, at tiny sizes")
     parser.add_argument("--seconds", type=float, default=540.0, help="for all of it (default: 540)")
     parser.add_argument("--part", choices=[p.name for stage in STAGES for p in stage], help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.part:
         return run_part(options)
@@ -71,8 +74,7 @@ def run_part(options: argparse.Namespace) -> int:
     from benchmarks.timing import machine
 
     if not options.rehearse and not torch.cuda.is_available():
-        print("no CUDA GPU found; --rehearse runs everything on the CPU", file=sys.stderr)
-        return 2
+        return NO_GPU
     device = torch.device("cpu" if options.rehearse else "cuda", *([] if options.rehearse else [0]))
     part = next(p for stage in STAGES for p in stage if p.name == options.part)
     facts = {"rehearsal": options.rehearse, "machine": machine(device)}
@@ -81,8 +83,7 @@ def run_part(options: argparse.Namespace) -> int:
         facts["machine"] |= {"cards": torch.cuda.device_count()}
         facts["machine"] |= {"memory_gb": torch.cuda.get_device_properties(device).total_memory / 1e9}
     record = Record(options.out / f"{part.name}.json", options.seconds, facts)
-    importlib.import_module(f"benchmarks.gpu.{part.module}").part(record, device, options.rehearse)
-    record.finish()
+    record.run(lambda: importlib.import_module(f"benchmarks.gpu.{part.module}").part(record, device, options.rehearse))
     return 0
 
 
@@ -96,12 +97,17 @@ def run_all(options: argparse.Namespace) -> int:
         seconds = max(min(left, options.seconds * stage[0].share) if stage[0].share else left, 1.0)
         running = {part: start(part, options, seconds) for part in stage}
         until = time.monotonic() + seconds
-        for part, process in running.items():
-            code = wait(process, until + GRACE - time.monotonic())
-            if code == 2 and not (options.out / f"{part.name}.json").is_file():
-                return 2  # no GPU: said by the part
-            if code:
-                note_the_end(options.out / f"{part.name}.json", code)
+        try:
+            codes = {part: wait(process, until + GRACE - time.monotonic()) for part, process in running.items()}
+        except BaseException:  # interrupted: the parts are no children of the terminal
+            for process in running.values():
+                wait(process, 0.0)
+            raise
+        if set(codes.values()) == {NO_GPU}:
+            print("no CUDA GPU found; --rehearse runs everything on the CPU", file=sys.stderr)
+            return 2
+        for part in (part for part, code in codes.items() if code):
+            note_the_end(options.out / f"{part.name}.json", codes[part])
     rows = [json.loads((options.out / f"{p.name}.json").read_text(encoding="utf-8")) for s in STAGES for p in s]
     text, good = summary(rows)
     (options.out / "summary.txt").write_text(text + "\n", encoding="utf-8")
@@ -147,6 +153,8 @@ def summary(parts: list[dict]) -> tuple[str, bool]:
     lines = [
         f"{machine.get('device', 'unknown')}, PyTorch {machine.get('torch', 'unknown')}, {machine.get('date', '')}"
     ]
+    if any(p.get("rehearsal") for p in parts):
+        lines.append("REHEARSAL at tiny sizes on the CPU: its times mean nothing")
     lines += [
         *speed_lines(parts),
         "",
@@ -195,4 +203,5 @@ def speed_lines(parts: list[dict]) -> list[str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     raise SystemExit(main())

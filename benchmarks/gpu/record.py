@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -56,11 +57,18 @@ class Record:
         print(f"{self.path.stem}: {name}: {verdict}, {row['seconds']} s", file=sys.stderr, flush=True)
         self.content["checks"].append(row)
         self.write()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # a GPU that a check left broken: the next ones tell
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
-    def finish(self) -> None:
-        self.content["finished"] = True
+    def run(self, work: Callable[[], None]) -> None:
+        """The part itself; what it raises outside of its checks is kept as a failure too."""
+        try:
+            work()
+            self.content["finished"] = True
+        except Exception:
+            row = {"check": "the part as a whole", "passed": False, "traceback": traceback.format_exc()[-6000:]}
+            self.content["checks"].append(row)
         self.write()
 
     def write(self) -> None:

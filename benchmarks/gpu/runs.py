@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,19 +14,17 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmarks.gpu.memory import halved, planned
 from benchmarks.gpu.numerics import SMALL, TINY, twins
 from benchmarks.gpu.record import Record, Skip, within
-from benchmarks.work import MODES, Bench, Size
+from benchmarks.work import MODES, Size
 from common.datasets.synthetic.h36m import write_h36m
-from common.engine import chunks
 from common.engine.devices import Place
-from common.engine.evaluate import Sampling, load_of, sample
 from common.engine.trainer import LifterRecipe, LifterTrainer
 from common.models import REGISTRY
 
 ROOT = Path(__file__).parents[2]
 STEPS = 2  # an epoch
-LARGE = Size(frames=243, channels=256, depth=2, windows=4, hypotheses=1, batch=4, samples=16, steps=2)
 
 
 def part(record: Record, device: torch.device, rehearse: bool) -> None:
@@ -36,15 +33,16 @@ def part(record: Record, device: torch.device, rehearse: bool) -> None:
     size = TINY if rehearse else SMALL
     for name in REGISTRY:
         record.check(f"{name}: resume, to the bit", lambda name=name: resume(name, size, device), 5)
-    record.check("memory: the planned chunk, and one that does not fit", lambda: memory(device, rehearse), 10)
+    record.check("hypotheses: a chunk planned from free memory", lambda: planned(device), 8)
+    record.check("hypotheses: memory runs out, the chunk is halved", lambda: halved(device, rehearse), 8)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         write_h36m(data / "data", seconds=0.3, progress=False)
         record.check("-gpu 0: train and evaluate", lambda: command_line(data, record.left), 25)
+        record.check("-gpu 0,1 against -gpu 0", lambda: two_cards(data, record.left), 25)
+        record.check("one process under DistributedDataParallel against none", lambda: one_process(size, device), 10)
         more = ["--amp"] if rehearse else ["--amp", "--compile"]  # generating code takes a CPU too long
         record.check(f"-gpu 0 {' '.join(more)}: train and evaluate", lambda: quick(data, more, record.left), 40)
-        record.check("-gpu 0,1 against -gpu 0", lambda: two_cards(data, record.left), 25)
-    record.check("one process under DistributedDataParallel against none", lambda: one_process(size, device), 10)
 
 
 def resume(name: str, size: Size, device: torch.device) -> dict:
@@ -115,60 +113,6 @@ def deterministic():
         yield
     finally:
         torch.use_deterministic_algorithms(False)
-
-
-def memory(device: torch.device, rehearse: bool) -> dict:
-    """The chunk planned from free memory fits; where less is left than planned, it is halved with the same poses."""
-    size = Size(5, 16, 1, windows=2, hypotheses=1, batch=2, samples=8, steps=2) if rehearse else LARGE
-    bench = Bench("mixste", size, device)
-    lifter, batch = bench.lifter(MODES["fp32"], False), bench.windows.batch(range(size.windows))
-    sampling = Sampling(size.samples, size.steps, size.windows)
-    load = load_of(batch, sampling)
-
-    def draw() -> torch.Tensor:
-        return sample(lifter, bench.windows, batch, sampling, bench.place)
-
-    draw()  # chooses by free memory and time
-    facts = {"chosen": chunks.chunk_for(lifter, load), "hypotheses": size.samples}
-    if device.type == "cuda":
-        facts["free_gb"] = chunks.free_memory(device) / 1e9
-    with room_for(lifter, 3, load, draw, device):
-        chunks.remember(lifter, load, size.samples)
-        halved = draw()
-    facts["halved_to"] = chunk = chunks.chunk_for(lifter, load)
-    expected = draw()  # the same chunk, and memory enough
-    facts["largest_difference_mm"] = 1000 * float((halved - expected).abs().max())
-    return facts | {"passed": chunk < size.samples and torch.equal(halved, expected)}
-
-
-@contextmanager
-def room_for(lifter, hypotheses: int, load: chunks.Load, draw: Callable, device: torch.device):
-    """Leave memory for so many hypotheses: by a limit on a GPU; by a hook that raises what a GPU would elsewhere."""
-    if device.type != "cuda":
-
-        def limit(network, arguments):
-            if arguments[1].shape[1] > hypotheses:
-                raise torch.OutOfMemoryError("rehearsal: no room for so many hypotheses")
-
-        handle = lifter.denoiser.register_forward_pre_hook(limit)
-        yield
-        handle.remove()
-        return
-    peaks = []
-    for chunk in (1, 2):
-        chunks.remember(lifter, load, chunk)
-        draw()
-        torch.cuda.reset_peak_memory_stats(device)
-        draw()
-        peaks.append(torch.cuda.max_memory_allocated(device))
-    torch.cuda.empty_cache()
-    wanted = peaks[0] + (hypotheses - 1) * (peaks[1] - peaks[0])
-    total = torch.cuda.get_device_properties(device).total_memory
-    torch.cuda.set_per_process_memory_fraction(wanted / total, device)
-    try:
-        yield
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
 
 
 def program(arguments: list[str], seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from weakref import WeakKeyDictionary
@@ -84,10 +85,11 @@ def fitting(probe: Callable[[int], object], load: Load) -> int:
     """How many hypotheses fit in the free GPU memory, by the peaks of one and of two; all of them elsewhere."""
     if load.device.type != "cuda":
         return load.draws
-    try:
+    one = two = None
+    with suppress(torch.OutOfMemoryError):
         probe(1)  # warm-up: workspaces that stay
         one, two = (_peak(probe, n, load.device) for n in (1, 2))
-    except torch.OutOfMemoryError:
+    if two is None:
         _release(load.device)
         return 1
     each = max(two - one, 1)

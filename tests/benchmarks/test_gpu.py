@@ -52,9 +52,9 @@ def test_the_rehearsal_passes_whole(rehearsal):
 
 def test_the_rehearsal_names_what_it_skipped(rehearsal):
     _, parts, _ = rehearsal
-    skipped = [row for part in parts.values() for row in part["skipped"]]
-    assert [row["check"] for row in skipped] == ["-gpu 0,1 against -gpu 0"]
-    assert "needs two GPUs" in skipped[0]["why"]
+    skipped = {row["check"]: row["why"] for part in parts.values() for row in part["skipped"]}
+    assert set(skipped) == {"-gpu 0,1 against -gpu 0", "hypotheses: a chunk planned from free memory"}
+    assert "needs two GPUs" in skipped["-gpu 0,1 against -gpu 0"]
 
 
 def test_the_rehearsal_measures_every_stage(rehearsal):
@@ -74,8 +74,10 @@ def test_the_rehearsal_measures_every_stage(rehearsal):
 
 def test_without_a_gpu_it_says_so_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert door.main([str(tmp_path), "--part", "b_speed"]) == 2
-    assert "no CUDA GPU found; --rehearse" in capsys.readouterr().err
+    assert door.main([str(tmp_path), "--part", "b_speed"]) == door.NO_GPU
+    monkeypatch.setattr(door, "start", lambda *arguments: subprocess.Popen(["sh", "-c", f"exit {door.NO_GPU}"]))
+    assert door.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "no CUDA GPU found; --rehearse runs everything on the CPU\n"
 
 
 def record(folder, seconds=60.0):
@@ -93,6 +95,20 @@ def test_a_check_that_raises_keeps_its_traceback_and_the_next_goes_on(tmp_path):
     kept.check("sound", lambda: within({"error": 0.5}, error=1.0))
     kept.check("wrong", lambda: within({"error": float("nan")}, error=1.0))
     assert [c["passed"] for c in read(tmp_path)["checks"]] == [False, True, False]
+
+
+def test_what_a_part_raises_outside_its_checks_is_kept(tmp_path):
+    kept = record(tmp_path)
+
+    def part():
+        kept.check("first", lambda: {"passed": True})
+        raise ValueError("no such thing")
+
+    kept.run(part)
+    content = read(tmp_path)
+    assert not content["finished"] and "ValueError: no such thing" in content["checks"][1]["traceback"]
+    kept.run(lambda: None)
+    assert read(tmp_path)["finished"]
 
 
 def test_what_finds_no_time_is_left_out_by_name(tmp_path):
@@ -182,7 +198,7 @@ def test_differences_are_relative_and_not_finite_is_infinite():
 
 
 def test_absent_motion_is_named(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training, "MOTION", tmp_path)
     kept = Record(tmp_path / "c.json", 400.0, {})
     training.part(kept, CPU, rehearse=False)
     assert kept.content["skipped"][0]["why"] == "data/open_motion/data_3d_h36m.npz is not there"
