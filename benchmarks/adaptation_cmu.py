@@ -12,7 +12,6 @@ same size trained on the target takes' labels. The table goes to OUT/table.md as
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +33,7 @@ from common.engine import devices
 from common.engine.evaluation import sampling_of
 from common.engine.log import say
 from common.engine.training import BEST, train
+from common.files.writing import save_json, save_text
 from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
 from common.geometry.skeleton import H36M_17
 from common.programs.door import guarded
@@ -180,10 +180,9 @@ def write(out: Path, rows: dict[str, dict], title: str) -> None:
         lines.append(f"| {name} | " + " | ".join(f"{cells[m]:.2f}" for m in MEASURES) + " |")
     text = "\n".join(lines) + "\n"
     print(text)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "table.md").write_text(text, encoding="utf-8")
+    save_text(out / "table.md", text)
     content = {name: scores["columns"] for name, scores in rows.items()}
-    (out / "table.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    save_json(out / "table.json", content)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from common.engine import checkpoint, devices
 from common.engine.log import say
 from common.engine.training import train
 from common.errors import UserError
+from common.files.writing import save_json, save_text
 from common.programs.door import guarded
 from common.programs.main import read_settings
 from common.settings.lifting import FLAGS, Settings
@@ -105,7 +106,7 @@ def run(label: str, settings: Settings, argv: list[str], place: devices.Place) -
         "trained_seconds": round(sum(row["seconds"] for row in history), 1),
         "epochs": len(history),
     }
-    done.write_text(json.dumps({"arguments": argv, "run": facts}, indent=1) + "\n", encoding="utf-8")
+    save_json(done, {"arguments": argv, "run": facts})
     return run_of(report, label, **facts)
 
 
@@ -168,12 +169,12 @@ def write_between_markers(page: Path, name: str, text: str) -> None:
     first, last = f"<!-- compare {name} -->", f"<!-- end compare {name} -->"
     if not page.is_file():
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(f"{first}\n{last}\n", encoding="utf-8")
+        save_text(page, f"{first}\n{last}\n")
     content = page.read_text(encoding="utf-8")
     if content.count(first) != 1 or content.count(last) != 1 or content.index(first) > content.index(last):
         raise UserError(f"{page}: needs the lines {first} and {last} once each, where the table belongs")
     before, after = content[: content.index(first)], content[content.index(last) :]
-    page.write_text(f"{before}{first}\n{text}\n{after}", encoding="utf-8", newline="\n")
+    save_text(page, f"{before}{first}\n{text}\n{after}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -213,7 +214,7 @@ def _main(argv: list[str]) -> int:
     print(text)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(comparison, indent=1) + "\n", encoding="utf-8")
+        save_json(args.json, comparison)
     if args.write:
         write_between_markers(args.write, (args.json or args.source).stem, text)
     return 0

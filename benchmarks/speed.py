@@ -13,7 +13,6 @@ matrix-product rate that was reached; the rate is measured, in the same precisio
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +23,7 @@ from benchmarks.timing import CLOCKS, Timing, interleaved, machine
 from benchmarks.work import MODES, SIZES, STAGES, Bench, Mode
 from common.engine.devices import keep_memory
 from common.errors import UserError
+from common.files.writing import save_json
 from common.models import REGISTRY
 
 FAIR_SHARE = 0.7  # of the matrix-product rate, reached by a plain forward that serves as a baseline
@@ -129,8 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(table(report))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        save_json(options.json, report)
     return 0
 
 

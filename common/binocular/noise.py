@@ -9,7 +9,6 @@ what they came from stands in a file of the same name that ends in .json, and th
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from common.datasets import stereo_formats as formats
 from common.datasets.stereo import StereoData, label_kind, load_labels, load_split
 from common.errors import UserError
 from common.files.reading import load_array, read_json
+from common.files.writing import save_json, save_npy
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,8 @@ def measure(data: StereoData) -> DetectorNoise:
 def save_noise(path: str | Path, noise: DetectorNoise) -> None:
     """Write the published array (V, 17, 4), float64: mean u, mean v, deviation u, deviation v; and its source."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
-        np.save(stream, torch.cat([noise.mean, noise.std], -1).double().numpy())
-    path.with_suffix(".json").write_text(json.dumps(noise.source, indent=1) + "\n", encoding="utf-8")
+    save_npy(path, torch.cat([noise.mean, noise.std], -1).double().numpy())
+    save_json(path.with_suffix(".json"), noise.source)
 
 
 def load_noise(path: str | Path, views: int = 2) -> DetectorNoise:

@@ -10,6 +10,7 @@ import torch
 
 from common.engine.devices import Place, keep_memory
 from common.errors import UserError
+from common.files.writing import append_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,6 @@ def talker(folder: Path | None, verbose: str) -> Callable[[str], None]:
         if verbose.lower() not in ("warning", "error", "critical"):
             print(line, flush=True)
         if folder is not None:
-            with (folder / "stdout.txt").open("a", encoding="utf-8", errors="backslashreplace") as stream:
-                stream.write(line + "\n")
+            append_line(folder / "stdout.txt", line)
 
     return say

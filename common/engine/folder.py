@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from common.engine.devices import Place
 from common.engine.log import say
 from common.errors import UserError
+from common.files.writing import sweep
 
 LOCK = ".lock"
 # What a training writes, and what a fresh one would write over.
@@ -50,7 +51,10 @@ def set_aside(folder: Path, ours: Sequence[str] = OURS) -> Path | None:
 
 
 def writable(folder: Path) -> Path:
-    """Make the folder if need be and try it. Raises UserError where nothing can be written there."""
+    """Make the folder if need be, try it, and clear it of what a killed run left half written.
+
+    Raises UserError where nothing can be written there.
+    """
     trial = folder / ".trial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +62,7 @@ def writable(folder: Path) -> Path:
         trial.unlink()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    sweep(folder)
     return folder
 
 
@@ -69,6 +74,4 @@ def _claim(folder: Path) -> FileLock:
         raise UserError(f"{folder}: another run is at work there; wait for its end, or name another folder") from None
     except (OSError, NotImplementedError):
         say(f"note: {folder} cannot be locked on this file system; let no second run write there")
-    for left in folder.glob(".*.part"):  # of a run that was killed while it wrote
-        left.unlink(missing_ok=True)
     return lock

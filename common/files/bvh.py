@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from common.files.writing import save_text
 from common.geometry.skeleton import Skeleton
 
 UNITS = {"m": 1.0, "cm": 100.0}
@@ -72,7 +73,7 @@ def write_bvh(
     columns = [turned[:, skeleton.root] * scale, *(euler_zxy(r) for r in rotations)]
     table = np.concatenate(columns, 1)  # (T, 3 + 3 * nodes)
     lines += [" ".join(f"{value:.6f}" for value in row) for row in table]
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    save_text(path, "\n".join(lines) + "\n")
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

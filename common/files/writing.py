@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -13,6 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+
+# Reasons why a file cannot be written.
+_WRITING = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ENOENT),
+}
 
 
 @contextlib.contextmanager
@@ -32,10 +39,35 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in _WRITING:  # what the caller read meanwhile may fail too
+            raise
         raise UserError(f"cannot write {path}: {error.strerror}") from error
+    except RuntimeError as error:  # PyTorch's own words
+        if "PytorchStreamWriter" not in str(error) and "inline_container" not in str(error):
+            raise
+        raise UserError(f"cannot write {path}: is the disk full? ({str(error).splitlines()[0]})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files of processes that are gone: killed while they wrote into this folder."""
+    for left in folder.glob(".*.part"):
+        number = left.name.split(".")[-2]
+        if not (number.isdigit() and _alive(int(number))):
+            left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is somebody else's, or the system cannot tell
+        return True
+    return True
 
 
 def save_npz(path: Path | str, **members) -> Path:
@@ -69,10 +101,18 @@ def save_mat(path: Path | str, arrays: dict[str, np.ndarray]) -> Path:
 
 
 def save_text(path: Path | str, text: str) -> Path:
-    """A UTF-8 text file, whole or not at all; returns its path."""
+    """A UTF-8 text file with plain newlines, whole or not at all; returns its path."""
     with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
     return Path(path)
+
+
+def save_figure(path: Path | str, figure, **options) -> Path:
+    """A Matplotlib figure in the format of the name's ending, whole or not at all; returns its path."""
+    path = Path(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lstrip(".") or "png", **options)
+    return path
 
 
 def save_json(path: Path | str, content: object) -> Path:
@@ -89,7 +129,7 @@ def save_yaml(path: Path | str, content: dict) -> Path:
 
 def append_line(path: Path | str, text: str) -> None:
     """Add text to a file in one write, a newline at its end: a kill leaves whole lines."""
-    with Path(path).open("a", encoding="utf-8") as stream:
+    with Path(path).open("a", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(text if text.endswith("\n") else text + "\n")
 
 

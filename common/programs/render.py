@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from common.datasets import load_clips
 from common.engine.clips import choose_clip, lift_clip
 from common.engine.devices import Place
@@ -15,6 +13,7 @@ from common.engine.log import say
 from common.engine.opening import open_lifter
 from common.errors import UserError
 from common.files.video import check_ending
+from common.files.writing import save_npy
 from common.settings.lifting import Settings
 from common.viz.animation import animate
 
@@ -39,7 +38,7 @@ def render(settings: Settings, place: Place, path: Path) -> None:
     root, end = lifter.skeleton.root, drawn.stop
     truth = clip.positions_3d - clip.positions_3d[:, root : root + 1]
     if asked.viz_export:
-        np.save(asked.viz_export, lifted.aggregate[part])
+        save_npy(Path(asked.viz_export), lifted.aggregate[part])
     caption = "SYNTHETIC" if opened.card.get("synthetic") else ""
     animate(
         output,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.files.writing import save_text
 from common.scoring.annotations import ACTIVITIES, GROUPS, JOINT_NAMES
 
 COLUMNS = 2 + len(JOINT_NAMES)
@@ -39,7 +40,7 @@ def write_csv(path: Path, kind: str, rows: Sequence[tuple[str, object]]) -> None
         lines += [[title, *GROUPS, "Total"]]
         lines += [[label, *map(number, getattr(score, name))] for label, score in rows]
     text = "".join(",".join(line + [""] * (COLUMNS - len(line))) + "\n" for line in lines)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    save_text(path, text)
 
 
 def _plain(value: float) -> float | None:

@@ -9,7 +9,6 @@ docs/3dhp.md explains the averages, the label sets and the layouts.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import UserError
+from common.files.writing import save_json
 from common.scoring.annotations import LABELS, SEQUENCES, Annotation, read_annotation
 from common.scoring.export import exported_modes, prediction_path, read_predictions
 from common.scoring.measures import joint_errors, mean_of_sequences, score_errors, valid_predictions
@@ -100,8 +100,7 @@ def score_folder(
         rows = [(f"TestSeq{name.removeprefix('TS')}", s) for name, s in by_sequence.items()]
         write_csv(csv_path(out, "sequencewise", labels, mode, k), "sequencewise", rows)
         write_csv(csv_path(out, "activitywise", labels, mode, k), "activitywise", list(by_activity.items()))
-    text = json.dumps(report, indent=1, allow_nan=False)
-    (out / f"3dhp_scores_{labels}.json").write_text(text + "\n", encoding="utf-8")
+    save_json(out / f"3dhp_scores_{labels}.json", report)
     return report
 
 

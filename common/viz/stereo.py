@@ -9,6 +9,7 @@ from torch import Tensor
 
 from common.datasets.stereo import StereoData
 from common.errors import visible
+from common.files.writing import save_figure
 from common.geometry.skeleton import STEREO_17
 from common.geometry.stereo import camera_centres, crop_units_to_pixels, project
 from common.scoring.metrics import mpjpe
@@ -71,8 +72,7 @@ def draw_frame(data: StereoData, row: int, start: Tensor, poses: dict[str, Tenso
     ax.view_init(elev=12, azim=float(torch.rad2deg(torch.atan2(toward[1], toward[0]))) + 60)
     who = f"{data.subjects[data.subject[row]]}, {data.actions[data.action[row]]}, row {int(data.row[row])}"
     figure.suptitle(visible(" - ".join(filter(None, (note, who)))), parse_math=False)
-    figure.savefig(path, dpi=100)
-    return path
+    return save_figure(path, figure, dpi=100)
 
 
 def draw_frames(

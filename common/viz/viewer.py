@@ -17,6 +17,7 @@ import numpy as np
 from common.errors import UserError, visible
 from common.files.bvh import FRAMES
 from common.files.poses import Person, spread_of
+from common.files.writing import save_text
 from common.geometry.skeleton import Skeleton
 
 PAGE = Path(__file__).parent / "page"
@@ -73,8 +74,7 @@ def write_viewer(
         "spread_scale": max(0.02, float(np.ceil(np.percentile(spreads, 98) * 50) / 50)),  # full steps of 20 mm
         "people": packed,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_page(data), encoding="utf-8")
+    save_text(path, _page(data))
 
 
 def _page(data: dict) -> str:

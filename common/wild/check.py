@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError, visible
+from common.files.writing import save_figure
 from common.geometry.skeleton import Skeleton
 
 LEFT, RIGHT, MIDDLE = "#1f77d0", "#e2711d", "#3f4a58"
@@ -43,9 +44,7 @@ def write_check(
         seen = np.ones(len(points), bool) if mask is None else np.asarray(mask)[n]
         _draw(axes, points, skeleton, seen, images[n] if n < len(images) else None)
         axes.set_title(f"frame {n}", fontsize=10)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save_figure(path, figure, dpi=110)
 
 
 def _draw(axes, points: np.ndarray, skeleton: Skeleton, seen: np.ndarray, image: np.ndarray | None) -> None:

@@ -16,6 +16,7 @@ from common.engine.evaluate import Sampling
 from common.engine.opening import Opened
 from common.errors import UserError
 from common.files.poses import Person
+from common.files.writing import append_line, save_text
 from common.geometry.camera import Camera, pixels_to_screen
 from common.geometry.skeleton import Skeleton, joint_map
 from common.wild.cleaning import fill_gaps
@@ -121,22 +122,20 @@ def stream_person(
             yield pixels_to_screen(torch.from_numpy(frame[:, :2]).float(), camera.width, camera.height).numpy()
 
     poses, costs = [], []
-    with (folder / FILE).open("w", encoding="utf-8") as stream:
-        head = {"model": trained_on(model.card), "fps": model.fps, "joints": model.skeleton.joints, "units": "m"}
-        head |= {"frame": "camera, root-relative", "delay_frames": delay}
-        stream.write(json.dumps(head) + "\n")
-        for number, pose, seconds in lift_stream(model, screens(), sampling, place, delay):
-            poses.append(pose)
-            costs.append(seconds)
-            line = {
-                "frame": number,
-                "lift_ms": round(1000 * seconds, 1),
-                "positions": np.round(pose.astype(float), 4).tolist(),
-            }
-            stream.write(json.dumps(line) + "\n")
-            stream.flush()
-            if len(poses) % round(model.fps) == 0:
-                say(f"frame {number}: lifted in {1000 * np.median(costs[-round(model.fps) :]):.0f} ms")
+    head = {"model": trained_on(model.card), "fps": model.fps, "joints": model.skeleton.joints, "units": "m"}
+    head |= {"frame": "camera, root-relative", "delay_frames": delay}
+    save_text(folder / FILE, json.dumps(head) + "\n")
+    for number, pose, seconds in lift_stream(model, screens(), sampling, place, delay):
+        poses.append(pose)
+        costs.append(seconds)
+        line = {
+            "frame": number,
+            "lift_ms": round(1000 * seconds, 1),
+            "positions": np.round(pose.astype(float), 4).tolist(),
+        }
+        append_line(folder / FILE, json.dumps(line))
+        if len(poses) % round(model.fps) == 0:
+            say(f"frame {number}: lifted in {1000 * np.median(costs[-round(model.fps) :]):.0f} ms")
     if not poses:
         raise UserError("nobody found")
     busy = time.perf_counter() - started

@@ -12,6 +12,7 @@ from common.engine.opening import Opened
 from common.errors import visible
 from common.files.bvh import write_bvh
 from common.files.poses import Person, write_poses
+from common.files.writing import save_text
 from common.geometry.camera import Camera, pixels_to_screen
 from common.settings.wild import OutputSettings
 from common.viz.animation import animate_models
@@ -91,6 +92,4 @@ def write_about(folder: Path, models: list[Opened], written: list[Path], title: 
         ".jsonl": "the stream: one line a frame",
     }
     lines += [f"{path.relative_to(folder).as_posix()}: {told[path.suffix]}" for path in written]
-    path = folder / "about.txt"
-    path.write_text("\n".join(map(visible, lines)) + "\n", encoding="utf-8")
-    return path
+    return save_text(folder / "about.txt", "\n".join(map(visible, lines)) + "\n")

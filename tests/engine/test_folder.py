@@ -56,7 +56,7 @@ def test_a_second_run_in_the_same_folder_is_told(tmp_path):
 
 
 def test_parts_of_a_killed_run_are_removed(tmp_path):
-    part = tmp_path / ".last.bin.123.part"
+    part = tmp_path / ".last.bin.999999999.part"
     part.write_bytes(b"half")
     with claimed(tmp_path, CPU):
         assert not part.exists()

@@ -17,6 +17,7 @@ from common.datasets.h36m import write_h36m_files
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras
 from common.datasets.synthetic.body import BODIES
 from common.datasets.synthetic.detector import DETECTORS
+from common.files.writing import save_text
 from common.geometry.camera import Camera
 from common.geometry.skeleton import H36M_17, H36M_17_OF_32
 
@@ -70,7 +71,7 @@ def write_h36m(folder: Path, seed: int = 0, seconds: float = 2.0, progress: bool
     folder = Path(folder)
     write_h36m_files(folder, positions, {"gt": exact, "cpn_ft_h36m_dbb": detected})
     notice = _NOTICE.format(seed=seed, seconds=seconds, frames=frames * len(takes), takes=len(takes))
-    (folder / "SYNTHETIC.txt").write_text(notice, encoding="utf-8")
+    save_text(folder / "SYNTHETIC.txt", notice)
 
 
 def capture_centre(cameras: list[Camera]) -> np.ndarray:

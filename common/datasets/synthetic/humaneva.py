@@ -18,6 +18,7 @@ from common.datasets.humaneva import FPS
 from common.datasets.humaneva_cameras import humaneva_cameras
 from common.datasets.synthetic.detector import detect, detect_old
 from common.datasets.synthetic.h36m import capture_centre, project_all
+from common.files.writing import save_npz, save_text
 from common.geometry.camera import Camera, screen_intrinsics
 from common.geometry.skeleton import COCO_17, H36M_17, HUMANEVA_15, joint_map
 
@@ -69,16 +70,15 @@ def write_humaneva(
                 exact.setdefault(name, {})[key] = [view[part].astype(np.float32) for view in truth]
                 detected.setdefault(name, {})[key] = [view[part].astype(np.float32) for view in seen]
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "data_3d_humaneva15.npz", positions_3d=positions)
+    save_npz(folder / "data_3d_humaneva15.npz", positions_3d=positions)
     for source, views, skeleton in (("gt", exact, HUMANEVA_15), ("detectron_pt_coco", detected, COCO_17)):
         symmetry = [list(skeleton.left), list(skeleton.right)]
         layout = {"layout_name": "coco" if skeleton is COCO_17 else "humaneva15", "num_joints": len(skeleton)}
         metadata = layout | {"keypoints_symmetry": symmetry}
-        np.savez_compressed(folder / f"data_2d_humaneva15_{source}.npz", positions_2d=views, metadata=metadata)
+        save_npz(folder / f"data_2d_humaneva15_{source}.npz", positions_2d=views, metadata=metadata)
     sizes = [len(chunk) for actions in positions.values() for chunk in actions.values()]
     notice = _NOTICE.format(seed=seed, seconds=seconds, frames=sum(sizes), chunks=len(sizes))
-    (folder / "SYNTHETIC.txt").write_text(notice, encoding="utf-8")
+    save_text(folder / "SYNTHETIC.txt", notice)
 
 
 def chunk_bounds(frames: int) -> list[tuple[int, int, int]]:

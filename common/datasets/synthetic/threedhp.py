@@ -25,6 +25,7 @@ from common.datasets.threedhp_layout import (
     archive_name,
 )
 from common.errors import UserError
+from common.files.writing import save_npz, save_text
 from common.geometry.skeleton import H36M_17, joint_map
 from common.scoring.annotations import ACTIVITIES, LABELS, write_annotation
 
@@ -74,7 +75,7 @@ def write_threedhp(
         if there and not (place / MARKER).is_file():
             raise UserError(f"{there}: is not synthetic; the synthetic set does not write over it")
         place.mkdir(parents=True, exist_ok=True)
-        (place / MARKER).write_text(_NOTICE.format(seed=seed, seconds=seconds), encoding="utf-8")
+        save_text(place / MARKER, _NOTICE.format(seed=seed, seconds=seconds))
 
     train, cameras = {labels: {} for labels in LABELS}, {}
     names = list(TRAIN_SEQUENCES)
@@ -107,8 +108,8 @@ def write_threedhp(
         write_annotation(annotations, name, pixels, poses, valid, np.full(frames, ACTIVITIES.index(activity) + 1))
 
     for labels in LABELS:
-        np.savez(folder / archive_name("train", labels), data=train[labels], cameras=cameras, labels=labels)
-        np.savez(folder / archive_name("test", labels), data=test[labels], labels=labels)
+        save_npz(folder / archive_name("train", labels), data=train[labels], cameras=cameras, labels=labels)
+        save_npz(folder / archive_name("test", labels), data=test[labels], labels=labels)
 
 
 def _rng(seed: int, name: str) -> np.random.Generator:
