@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import hashlib
 import os
 import signal
 import sys
+import tempfile
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from common.errors import UserError
 
@@ -19,7 +24,7 @@ class Ended(KeyboardInterrupt):
 def guarded(work: Callable[..., int], *arguments, advice: str = "") -> int:
     """Call work; turn what the user can mend into one line on stderr and exit code 2, an interruption into 130.
 
-    advice: how to go on after an interruption. Of several processes the first one speaks.
+    advice: how to go on after an interruption.
     """
     before = {number: signal.signal(number, _end) for number in _signals()}
     try:
@@ -56,5 +61,23 @@ def _end(number, frame):
 
 
 def _tell(line: str) -> None:
-    if os.environ.get("RANK", "0") == "0":
-        print(line, file=sys.stderr, flush=True)
+    """Print a line on stderr; of several processes on this machine that end with the same line, one does."""
+    if "RANK" in os.environ and not _first_to_say(line):
+        return
+    print(line, file=sys.stderr, flush=True)
+
+
+def _first_to_say(line: str) -> bool:
+    """Whether no other process of this launch has said it: the first one makes a file of its name."""
+    launch = [os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")]
+    name = hashlib.blake2b("\0".join([*launch, line]).encode(errors="replace"), digest_size=8).hexdigest()
+    mark = Path(tempfile.gettempdir()) / f"said_{name}"
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return time.time() - mark.stat().st_mtime > 60  # of an earlier launch
+    except OSError:
+        return True
+    atexit.register(mark.unlink, missing_ok=True)
+    time.sleep(1)  # the others end meanwhile
+    return True
