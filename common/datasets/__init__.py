@@ -65,7 +65,7 @@ def _custom(settings: DataSettings, subjects: tuple[str, ...], role: str) -> lis
 
 @cache
 def _custom_skeleton(root: str, name: str) -> Skeleton:
-    return custom.load_custom(Path(root), name)[1]
+    return custom.load_skeleton(Path(root), name)
 
 
 SOURCES: dict[str, Source] = {

@@ -85,6 +85,16 @@ def _read(
     return clips, skeleton
 
 
+def load_skeleton(root: Path, name: str) -> Skeleton:
+    """The skeleton of a pair of custom files, without loading their motion."""
+    path = require_file(find_3d(root, name), _sources(root))
+    data = load_archive(path, ("joints", "parents", "left", "right"))
+    if missing := [member for member in ("joints", "parents", "left", "right") if member not in data]:
+        raise UserError(f"{path.name}: lacks {', '.join(missing)}; {WHERE}")
+    with understanding(path, "skeleton"):
+        return read_skeleton(data, path.name)
+
+
 def find_3d(root: Path, name: str) -> Path:
     """The 3D file that goes with the 2D file NAME: of its own name, else of that less its last words: cmu_gt, cmu."""
     parts = name.split("_")

@@ -244,6 +244,16 @@ def test_takes_at_60_hz_and_takes_left_out(tree, tmp_path):
     assert not positions["S11"]
 
 
+def test_a_bvh_without_t_pose_keeps_its_frames_and_says_its_rate(tmp_path):
+    text = acclaim.bvh(1, FRAMES, t_pose=False).replace(".0083333", ".0166667")
+    acclaim.write(tmp_path / "raw/1_01.bvh", text)
+    assert run(PROGRAM, "--root", tmp_path / "raw", "--out", tmp_path / "out").returncode == 0
+    found = load_archive(tmp_path / "out" / "data_3d_h36m.npz")["positions_3d"]["S5"]["Motion 01_01"]
+    half = acclaim.joints(1, np.arange(251) / 100)  # half as fast: the frames are 60 Hz's
+    used = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
+    assert len(found) == 251 and placed(found[:, used], held(half))[:, :8].max() < 1e-4
+
+
 def test_human36m_itself_is_not_written_over(tree, tmp_path):
     np.savez(tmp_path / "data_3d_h36m.npz", positions_3d=np.zeros(3))
     before = (tmp_path / "data_3d_h36m.npz").read_bytes()
@@ -271,6 +281,7 @@ AMC, ASF, BVH = "subjects/01/01_01.amc", "subjects/01/01.asf", "bvh/01/01_01.bvh
         (AMC, change("\r\nltibia ", "\r\nltibia e"), "could not convert"),
         (AMC, lambda text: "#\r\n:FULLY-SPECIFIED\r\n:DEGREES\r\n1\r\nroot 1 2 3\r\n", "does not fit the skeleton"),
         (ASF, change("length 0.45", "length 45"), "no joints of a person in metres"),
+        (ASF, change("length 2.06 ", "length 3.06 "), "not one performer"),
         (ASF, change(":hierarchy", ":hierarchie"), "no :hierarchy"),
         (ASF, change("dof rx ry rz", "dof rx ry l"), "lfemur"),
         (ASF, change("axis XYZ", "axis ZYX"), "a root of another form"),

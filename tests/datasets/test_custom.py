@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.datasets.checks import select_subjects
-from common.datasets.custom import camera_row, load_custom, write_custom_2d, write_custom_3d
+from common.datasets.custom import camera_row, load_custom, load_skeleton, write_custom_2d, write_custom_3d
 from common.datasets.windows import Windows
 from common.errors import UserError
 from common.geometry.camera import project
@@ -217,6 +217,14 @@ def test_one_3d_file_has_several_sources_of_2d(tmp_path):
     (tmp_path / "data_3d_custom_mine.npz").unlink()
     with pytest.raises(UserError, match="data_3d_custom_mine_my_eyes.npz: no such file"):
         load_custom(tmp_path, "mine_my_eyes")
+
+
+def test_the_skeleton_alone(tmp_path):
+    make(tmp_path)
+    assert load_skeleton(tmp_path, "mine") == load_custom(tmp_path, "mine")[1]
+    np.savez(tmp_path / "data_3d_custom_mine.npz", joints=["a"])
+    with pytest.raises(UserError, match="lacks parents, left, right"):
+        load_skeleton(tmp_path, "mine")
 
 
 def test_subjects_by_their_beginning(tmp_path):
