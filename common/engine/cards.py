@@ -20,7 +20,7 @@ _SIZES = {"number_of_frames": "frames", "channels": "channels", "depth": "depth"
 RECIPE = (
     *("dataset", "keypoints", "subjects_train", "actions", "subset", "downsample", "labels", "h36m_pretrain"),
     *("protocol", "stride", "batch_size", "learning_rate", "lr_decay", "no_data_augmentation", "select", "seed"),
-    *("amp", "debug"),
+    *("amp", "debug", "subjects_test"),
 )
 # Of these, what a resumed run may change; the card's history tells it.
 CHANGEABLE = ("learning_rate", "amp")
@@ -146,7 +146,7 @@ def resumed(settings: Settings, card: dict) -> tuple[Settings, list[str]]:
         return settings, ["The checkpoint does not say how it was trained: the settings of this command line are used."]
     said, kept = [], {}
     for name in RECIPE:
-        if name not in stored:
+        if name not in stored or (name == "subjects_test" and stored.get("select") != "test"):  # they choose nothing
             continue
         before = tuple(stored[name]) if isinstance(stored[name], list) else stored[name]
         now = settings.value(name)

@@ -24,6 +24,7 @@ from common.engine.opening import Opened
 from common.engine.run import Plan, run
 from common.engine.trainer import LifterRecipe, LifterTrainer
 from common.errors import UserError
+from common.files.limits import understanding
 from common.models import entry
 from common.models.blocks import choose_attention
 from common.settings.lifting import Settings
@@ -50,8 +51,9 @@ def _train(settings: Settings, place: Place, test: list[Clip] | None, folder: Pa
     notice = say if place.first else (lambda line: None)
     content = _resumed_content(settings, folder) if settings.training.resume else None
     if content:
-        card = resolve(settings, content["card"])
-        settings, said = resumed(settings, card)
+        with understanding(settings.training.resume, "checkpoint"):
+            card = resolve(settings, content["card"])
+            settings, said = resumed(settings, card)
         for line in said:
             notice(line)
         changed = changes(card, settings)

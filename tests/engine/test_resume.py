@@ -57,6 +57,12 @@ def test_another_training_is_refused(begun, capsys, typed, said):
     assert (begun / "last.bin").read_bytes() == before
 
 
+def test_the_test_set_is_part_of_a_training_that_it_chooses(tmp_path, capsys):
+    command(tmp_path, "--no-eval -e 1 --select test --debug")
+    code, err = resume(tmp_path, "-e 2 -ste S11", capsys)
+    assert code == 2 and "--subjects-test S11: the run to go on with has S9" in err
+
+
 def test_the_learning_rate_may_change_and_the_card_tells(begun, capsys):
     code, err = resume(begun, "-e 2 -lr 5e-4", capsys)
     assert code == 0 and "--learning-rate 0.0005 from here on; so far it was 0.001." in err
