@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,6 +32,7 @@ def claimed(folder: Path, place: Place) -> Iterator[Path]:
     finally:
         if lock is not None:
             lock.release()
+            _leave_nothing(folder)
 
 
 def set_aside(folder: Path, ours: Sequence[str] = OURS) -> Path | None:
@@ -64,6 +65,14 @@ def writable(folder: Path) -> Path:
         raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
     sweep(folder)
     return folder
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Remove a folder that holds nothing but our lock: the line was wrong, and nothing was begun."""
+    if [path.name for path in folder.iterdir()] == [LOCK]:
+        with suppress(OSError):
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def _claim(folder: Path) -> FileLock:

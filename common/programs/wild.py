@@ -42,6 +42,8 @@ def _main(description: str | None, argv: list[str]) -> int:
     place = devices.join(asked.gpu, say if asked.gpu != "-1" else lambda line: None)
     for line in notices:
         say(f"note: {line}")
+    if not Path(asked.input).exists():
+        raise UserError(f"{asked.input}: no such file")
     folder = writable(Path(settings.output.output or f"{Path(asked.input).stem}_3d"))
     if settings.output.check:
         say(f"written: {check(settings, folder)}")

@@ -34,6 +34,12 @@ def test_a_wrong_line_moves_nothing(tmp_path):
     assert (tmp_path / "last.bin").is_file() and not (tmp_path / "previous").exists()
 
 
+def test_a_wrong_line_leaves_no_folder(tmp_path):
+    with pytest.raises(UserError):
+        command(tmp_path / "new", "--no-eval -e 1 -str S77")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_resumed_run_moves_nothing(tmp_path):
     command(tmp_path, "--no-eval -e 1")
     command(tmp_path, "--no-eval -e 2 --resume last.bin")
