@@ -26,7 +26,7 @@ class Finding:
 REQUIRED = {
     "torch": "everything", "torchvision": "timm", "timm": "the networks", "numpy": "everything",
     "scipy": "files, matching", "h5py": "converters", "matplotlib": "pictures",
-    "pillow": "pictures", "tqdm": "progress", "PyYAML": "--config",
+    "pillow": "pictures", "tqdm": "progress", "filelock": "two runs in one folder", "PyYAML": "--config",
 }  # fmt: skip
 EXTRAS = {
     "av": "reading and writing videos",
