@@ -40,13 +40,14 @@ from common.datasets.synthetic.h36m import as_recorded, project_all
 from common.errors import UserError
 from common.files.asf import Asf, read_asf
 from common.files.bvh import retarget
-from common.files.folders import Member, files_below
+from common.files.folders import files_below
 from common.files.reading import load_archive
 from common.files.writing import whole_file
 from common.geometry.skeleton import H36M_17
 
 TAKE, SKELETON = re.compile(r"(\d+)_(\w+)\.(amc|bvh)", re.IGNORECASE), re.compile(r"(\d+)\.asf", re.IGNORECASE)
 ENDINGS = (".asf", ".amc", ".bvh", "index-text.txt")
+COMPARED = 50  # takes that are in both formats, at most: they are held until both are read
 LOWER = H36M_17.joints[:8]  # below the thorax; there the two formats agree to 1 mm, above to 5 mm
 
 
@@ -98,6 +99,8 @@ def look_through(root: Path, left_out: set[str]) -> Found:
             if "bvh" not in paths:
                 raise UserError(f"{paths['amc']}: no skeleton {take.split('_')[0]}.asf anywhere in {root}")
             del paths["amc"]
+    for take in sorted(take for take, paths in found.takes.items() if len(paths) > 1)[COMPARED:]:
+        del found.takes[take]["bvh"]
     return found
 
 
@@ -109,15 +112,14 @@ def read_takes(root: Path, found: Found, slow: set[str]) -> list[cmu.Take]:
     for member in tqdm(members, desc="takes", unit="take", total=len(wanted)):
         match = TAKE.fullmatch(member.name)
         take, form = f"{int(match[1]):02}_{match[2]}", match[3].lower()
-        asf = found.skeletons.get(performer_of(take))
-        joints, rate = read_take(member, form, asf)
+        asf, text = found.skeletons.get(performer_of(take)), member.text()
+        joints, rate = take_joints(text, form, asf, member.path)
         both = len(found.takes[take]) > 1
-        if both and form == "bvh":
-            joints = joints, cmu.bvh_joints(member.text(), None, member.path)[0]
-        if both and (other := waiting.pop(take, None)) is not None:
-            agreement.add(take, *((joints, *other) if form == "amc" else (other, *joints)))
-        elif both:
-            waiting[take] = joints
+        if both:
+            alone = [cmu.bvh_joints(text, None, member.path)[0]] if form == "bvh" else []
+            waiting.setdefault(take, {})[form] = [joints, *alone]
+            if len(waiting[take]) > 1:
+                agreement.add(take, *waiting[take]["amc"], *waiting.pop(take)["bvh"])
         if form == "amc" or not both:
             if named(take, slow):
                 rate = 60.0
@@ -127,13 +129,10 @@ def read_takes(root: Path, found: Found, slow: set[str]) -> list[cmu.Take]:
     return sorted(takes, key=lambda take: (take.performer, take.name))
 
 
-def read_take(member: Member, form: str, asf: Asf | None) -> tuple[np.ndarray, float]:
+def take_joints(text: str, form: str, asf: Asf | None, source: str) -> tuple[np.ndarray, float]:
     """Positions (T, 17, 3) at the recorded rate, and the rate in Hz."""
-    if form == "amc":
-        joints, rate = cmu.amc_joints(member.text(), asf, member.path), cmu.RATES[0]
-    else:
-        joints, rate = cmu.bvh_joints(member.text(), asf, member.path)
-    making.check_bones(member.path, making.bone_lengths(joints, H36M_17), H36M_17, 0.25)
+    joints, rate = cmu.bvh_joints(text, asf, source) if form == "bvh" else (cmu.amc_joints(text, asf, source), 120.0)
+    making.check_bones(source, making.bone_lengths(joints, H36M_17), H36M_17, 0.25)
     return joints, rate
 
 
@@ -144,8 +143,11 @@ class Agreement:
         self.takes, self.worst = 0, np.zeros((2, len(H36M_17)))
 
     def add(self, take: str, amc: np.ndarray, mended: np.ndarray, alone: np.ndarray) -> None:
-        if not len(amc) == len(mended) == len(alone):
-            raise UserError(f"{take}: {len(amc)} frames in the .amc, {len(mended)} in the .bvh without its T-pose")
+        if len(amc) != len(mended):
+            tqdm.write(
+                f"{take}: {len(amc)} frames in the .amc, {len(mended)} in the .bvh without its T-pose; not compared"
+            )
+            return
         self.takes += 1
         for row, other in enumerate((mended, alone)):
             self.worst[row] = np.maximum(self.worst[row], np.linalg.norm(amc - other, axis=-1).max(0))
@@ -153,7 +155,7 @@ class Agreement:
     def show(self) -> None:
         if not self.takes:
             return
-        print(f"{self.takes} takes are in both formats. Worst distance of any frame, mm:")
+        print(f"{self.takes} takes compared that are in both formats. Worst distance of any frame, mm:")
         print("  joint       BVH with the .asf   BVH alone")
         for joint, row in zip(H36M_17.joints, 1000 * self.worst.T, strict=True):
             most = 1 if joint in LOWER else 5
