@@ -26,9 +26,9 @@ from common.viz.figure import pose_figure
 
 # By data set: write synthetic files into a data folder; 3DHP's annotations lie in a folder of their own.
 WRITERS = {
-    "h36m": lambda data, annotations: write_h36m(data),
-    "humaneva15": lambda data, annotations: write_humaneva(data),
-    "3dhp": write_threedhp,
+    "h36m": lambda data, annotations, detector: write_h36m(data, detector=detector),
+    "humaneva15": lambda data, annotations, detector: write_humaneva(data, detector=detector),
+    "3dhp": lambda data, annotations, detector: write_threedhp(data, annotations),  # its 2D is exact
 }
 TEST_WINDOWS = 100  # at most, so that many hypotheses take seconds
 FRAMES_DRAWN = 150
@@ -41,7 +41,7 @@ def demo(settings: Settings, place: Place) -> dict:
         raise UserError(f"--demo makes data for {', '.join(WRITERS)}, not for -d {settings.data.dataset}")
     if place.first:
         say(f"SYNTHETIC demo: data in {data}, results in {folder}. Its errors say nothing about real data sets.")
-        WRITERS[settings.data.dataset](data, Path(settings.evaluation.annotations))
+        WRITERS[settings.data.dataset](data, Path(settings.evaluation.annotations), settings.task.detector)
     place.wait()
     report = train(settings, place, test_clips(settings))
     if place.first:

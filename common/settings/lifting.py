@@ -237,6 +237,12 @@ class TaskSettings:
         "--viewer", help="with --evaluate: also show one clip in a page to turn and play, viewer.html"
     )
     demo: bool = switch("--demo", help="synthetic data, a small model, results in checkpoint/demo: no data needed")
+    detector: str = flag(
+        "--detector",
+        help="2D of --demo: fitted to a real detector, or the old guess",
+        default="fitted",
+        choices=("fitted", "old"),
+    )
     config: str = flag("--config", help="file of settings (JSON); what is typed wins", default="")
     as_published: bool = switch(
         "--as-published", help="--protocol published, --select test and --variant published together"

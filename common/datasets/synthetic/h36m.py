@@ -33,14 +33,16 @@ _NOTICE = """SYNTHETIC data, no recording of anyone.
 
 A parametric body moves through made-up actions; the four Human3.6M cameras see it. The subjects' and actions' names
 are Human3.6M's only so that the files fit. data_2d_h36m_gt.npz holds exact projections;
-data_2d_h36m_cpn_ft_h36m_dbb.npz holds the same with seeded noise that stands for a detector, and is none.
+data_2d_h36m_cpn_ft_h36m_dbb.npz holds what a made detector ('{detector}') does with them, which is none.
 Errors measured on this say nothing about Human3.6M.
 
 seed {seed}, {seconds:g} s a take, {frames} frames in {takes} takes, seen by 4 cameras
 """
 
 
-def write_h36m(folder: Path, seed: int = 0, seconds: float = 2.0, progress: bool = True, detector: str = "old") -> None:
+def write_h36m(
+    folder: Path, seed: int = 0, seconds: float = 2.0, progress: bool = True, detector: str = "fitted"
+) -> None:
     """Write the three Human3.6M files and SYNTHETIC.txt into a folder, which is made where it is missing.
 
     Seven subjects, two takes of each of ACTIONS, `seconds` each at 50 frames a second. 3D: (T, 32, 3) float32, world
@@ -70,7 +72,7 @@ def write_h36m(folder: Path, seed: int = 0, seconds: float = 2.0, progress: bool
             store.setdefault(subject, {})[action] = value
     folder = Path(folder)
     write_h36m_files(folder, positions, {"gt": exact, "cpn_ft_h36m_dbb": detected})
-    notice = _NOTICE.format(seed=seed, seconds=seconds, frames=frames * len(takes), takes=len(takes))
+    notice = _NOTICE.format(seed=seed, seconds=seconds, detector=detector, frames=frames * len(takes), takes=len(takes))
     save_text(folder / "SYNTHETIC.txt", notice)
 
 

@@ -38,15 +38,15 @@ _NOTICE = """SYNTHETIC data, no recording of anyone.
 
 A parametric body moves through made-up actions before cameras that stand where HumanEva-I's stood. The names are
 HumanEva-I's only so that the files fit; a jog is the walk made faster. data_2d_humaneva15_gt.npz holds exact
-projections; data_2d_humaneva15_detectron_pt_coco.npz holds COCO joints with seeded noise that stands for a detector,
-and is none. Errors measured on this say nothing about HumanEva-I.
+projections; data_2d_humaneva15_detectron_pt_coco.npz holds COCO joints as a made detector ('{detector}') finds them.
+Errors measured on this say nothing about HumanEva-I.
 
 seed {seed}, {seconds:g} s a split, {frames} frames in {chunks} chunks, seen by 3 cameras
 """
 
 
 def write_humaneva(
-    folder: Path, seed: int = 0, seconds: float = 3.0, progress: bool = True, detector: str = "old"
+    folder: Path, seed: int = 0, seconds: float = 3.0, progress: bool = True, detector: str = "fitted"
 ) -> None:
     """Write the three HumanEva files and SYNTHETIC.txt into a folder, which is made where it is missing.
 
@@ -77,7 +77,7 @@ def write_humaneva(
         metadata = layout | {"keypoints_symmetry": symmetry}
         save_npz(folder / f"data_2d_humaneva15_{source}.npz", positions_2d=views, metadata=metadata)
     sizes = [len(chunk) for actions in positions.values() for chunk in actions.values()]
-    notice = _NOTICE.format(seed=seed, seconds=seconds, frames=sum(sizes), chunks=len(sizes))
+    notice = _NOTICE.format(seed=seed, seconds=seconds, detector=detector, frames=sum(sizes), chunks=len(sizes))
     save_text(folder / "SYNTHETIC.txt", notice)
 
 
@@ -101,7 +101,7 @@ def _take(body: str, take: str, frames: int, rng: np.random.Generator, cameras: 
 
 
 def detect_coco(
-    world: np.ndarray, cameras: list[Camera], rng: np.random.Generator, detector: str = "old"
+    world: np.ndarray, cameras: list[Camera], rng: np.random.Generator, detector: str = "fitted"
 ) -> list[np.ndarray]:
     """Detector-like COCO keypoints (T, 17, 2) pixels of each camera, from H36M_17 joints (T, 17, 3)."""
     nose, head, left, right = (world[:, H36M_17.index(j)] for j in ("Nose", "Head", "LShoulder", "RShoulder"))
