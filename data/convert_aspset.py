@@ -36,6 +36,7 @@ from common.files.c3d import read_c3d
 from common.files.folders import Member, files_below
 from common.files.reading import parse_json, understanding
 from common.geometry.skeleton import ASPSET_17, H36M_17
+from common.settings.ranges import SEED
 
 NAME, FPS, SIZE = "aspset", 50.0, (3840, 2160)
 SPLITS, CAMERAS = ("train", "val", "test"), ("left", "mid", "right")
@@ -198,7 +199,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--part", action="store_true", help="take the clips that are there; others may be missing")
     parser.add_argument("--detector", choices=DETECTORS, default="fitted", help="the made 2D (default: fitted)")
-    parser.add_argument("--seed", type=int, default=0, help="of the made 2D (default: 0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="of the made 2D (default: 0)")
     options = parser.parse_args(argv)
     try:
         convert(options)

@@ -44,6 +44,7 @@ from common.files.folders import files_below
 from common.files.reading import load_archive
 from common.files.writing import whole_file
 from common.geometry.skeleton import H36M_17
+from common.settings.ranges import SEED
 
 TAKE, SKELETON = re.compile(r"(\d+)_(\w+)\.(amc|bvh)", re.IGNORECASE), re.compile(r"(\d+)\.asf", re.IGNORECASE)
 ENDINGS = (".asf", ".amc", ".bvh", "index-text.txt")
@@ -310,7 +311,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--cameras", nargs="+", default=[], metavar="random N", help="N random cameras a piece")
     parser.add_argument("--more", type=Path, help="archive of converted performers, to add those that DIR has not")
     parser.add_argument("--detector", choices=DETECTORS, default="fitted", help="the made 2D (default: fitted)")
-    parser.add_argument("--seed", type=int, default=0, help="of the made 2D and the random cameras (default: 0)")
+    parser.add_argument("--seed", type=SEED, default=0, help="of the made 2D and the random cameras (default: 0)")
     parser.add_argument(
         "--at-60", type=names, default=set(), metavar="LIST", help="performers or takes at 60 Hz: 60,75_03"
     )

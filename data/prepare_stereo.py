@@ -36,6 +36,7 @@ from common.errors import UserError
 from common.files.reading import load_archive, read_json, understanding
 from common.geometry.rectification import Rig
 from common.geometry.skeleton import STEREO_17_OF_32, STEREO_17_OF_MHAD_35
+from common.settings.ranges import WHOLE
 
 LAST_FRAME = 32767  # frames are stored as 16-bit integers
 _RENAMED = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog", "WalkTogether": "WalkingTogether"}
@@ -193,8 +194,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--calibration", type=Path, help="MHAD: cameras.json")
     p.add_argument("--pairs", nargs="+", default=["1:3", "2:4"], help="MHAD: left:right of each rig")
     p.add_argument("--no-rectify", action="store_true", help="keep the cameras as they are")
-    p.add_argument("--every-train", type=int, default=5, help="Human3.6M: every n-th frame of the training people")
-    p.add_argument("--every-test", type=int, default=64, help="Human3.6M: every n-th frame of the test people")
+    p.add_argument("--every-train", type=WHOLE, default=5, help="Human3.6M: every n-th frame of the training people")
+    p.add_argument("--every-test", type=WHOLE, default=64, help="Human3.6M: every n-th frame of the test people")
     return p
 
 

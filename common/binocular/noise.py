@@ -23,6 +23,7 @@ from common.datasets.stereo import StereoData, label_kind, load_labels, load_spl
 from common.errors import UserError
 from common.files.reading import load_array, read_json
 from common.files.writing import save_json, save_npy
+from common.settings.ranges import COUNT
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--labels", required=True, help="label file of the same frames")
     p.add_argument("--split", default="train", choices=("train", "test", "all"), help="whose rows the estimates are")
     p.add_argument("--subjects", help="the same by name, separated by commas")
-    p.add_argument("--image_shape", type=int, default=384, help="side of the resized crop, pixels")
-    p.add_argument("--num_views", type=int, default=2)
+    p.add_argument("--image_shape", type=COUNT, default=384, help="side of the resized crop, pixels")
+    p.add_argument("--num_views", type=COUNT, default=2)
     p.add_argument("--legacy_skew", action="store_true", help="crop cameras as published (skew not scaled)")
     p.add_argument("--out", help="file to write (default: the detections' name ending in _gauss.npy)")
     return p

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from common.errors import UserError
+
 
 def _abar_of_curve(curve: Tensor) -> Tensor:
     """Cumulative signal share from a decreasing curve (T + 1,), each step's noise share at most 0.999."""
@@ -51,6 +53,8 @@ def network_input(x_t: Tensor, scale: float = 1.0, limit: float = 1.1) -> Tensor
 
 def sampling_times(timesteps: int, steps: int) -> list[tuple[int, int]]:
     """(t, next t) of each step, from T - 1 down; the last next t is -1 and means the clean pose."""
+    if not 1 <= steps <= timesteps:
+        raise UserError(f"-sampling_timesteps {steps}: of the schedule's {timesteps} steps, 1 or more are taken")
     times = torch.linspace(-1, timesteps - 1, steps + 1, dtype=torch.float64).int().tolist()[::-1]
     return list(zip(times[:-1], times[1:], strict=True))
 

@@ -28,6 +28,7 @@ from common.multiview.recording import (
     upright,
 )
 from common.multiview.triangulation import Triangulated
+from common.settings.ranges import FPS, WEIGHT
 from common.wild.cleaning import fill_gaps
 from common.wild.keypoints import Detections, read_keypoints
 
@@ -239,9 +240,9 @@ def parser(text: str | None) -> argparse.ArgumentParser:
         "--root", type=Path, required=True, help="folder with the 2D of every camera, or with such folders"
     )
     out.add_argument("--calibration", type=Path, help=".toml file, or folder of intri.yml and extri.yml")
-    out.add_argument("--fps", type=float, help="frames a second, where the 2D does not say")
+    out.add_argument("--fps", type=FPS, help="frames a second, where the 2D does not say")
     out.add_argument("--layout", default="", help="the joints' layout by name, where the files cannot tell")
-    out.add_argument("--cutoff", type=float, default=6.0, help="Hz, low-pass of the 3D; 0 is none (default: 6)")
+    out.add_argument("--cutoff", type=WEIGHT, default=6.0, help="Hz, low-pass of the 3D; 0 is none (default: 6)")
     out.add_argument("--name", default="", help="the NAME in data_2d_custom_NAME.npz (default: the folder's)")
     out.add_argument("-o", "--output", type=Path, default=Path("data"), help="where the files go (default: data)")
     return out

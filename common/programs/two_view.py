@@ -14,6 +14,7 @@ from common.files.texts import parse_yaml
 from common.programs.door import guarded
 from common.settings import two_view_files as options
 from common.settings.flags import names
+from common.settings.ranges import NATURAL, SEED
 from common.settings.two_view import KEYS
 
 if TYPE_CHECKING:
@@ -60,14 +61,14 @@ def parser(description: str) -> argparse.ArgumentParser:
     p.add_argument("--rescore", metavar="FOLDER", help="score the arrays of an evaluation again; --config: its labels")
     p.add_argument("--model_diff_path", help="checkpoint, ours or a published one")
     p.add_argument("--resume", help="go on training from a checkpoint of ours (ckpt_last.pth, or its folder)")
-    p.add_argument("--seed", type=int, help="default: 19960903; the demo: 0")
+    p.add_argument("--seed", type=SEED, help="default: 19960903; the demo: 0")
     p.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     p.add_argument("-gpu", "--gpu", help="number of the GPU; -1 is the CPU: the same as --device")
     p.add_argument("--amp", action="store_true", help="train under bf16 autocast")
     p.add_argument(
         "--actions", type=names, default=("*",), help="actions to evaluate, separated by commas (default: *)"
     )
-    p.add_argument("--figures", type=int, default=0, help="draw this many evaluated frames (default: 0)")
+    p.add_argument("--figures", type=NATURAL, default=0, help="draw this many evaluated frames (default: 0)")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any key of the settings")
     p.add_argument("--verbose", default="info", help="info, or warning for less (default: info)")
     p.add_argument("--ni", action="store_true", help="write into an existing run folder without asking")

@@ -22,6 +22,7 @@ from common.scoring.annotations import LABELS, SEQUENCES, Annotation, read_annot
 from common.scoring.export import exported_modes, prediction_path, read_predictions
 from common.scoring.measures import joint_errors, mean_of_sequences, score_errors, valid_predictions
 from common.scoring.tables import csv_path, headline, printable, score_dict, write_csv
+from common.settings.ranges import WHOLE
 
 LAYOUTS = ("all", "valid")
 VALID_ONLY_MODE = "valid_only"  # the name that P-STMO's nameless `inference_data.mat` is told by
@@ -126,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--labels", choices=LABELS, default="annot3", help="label set (default: annot3)")
     parser.add_argument("--layout", choices=LAYOUTS, default="all", help="frames in the export; valid: P-STMO's file")
     parser.add_argument("--sequences", default=",".join(SEQUENCES), help="comma list (default: all six)")
-    parser.add_argument("--step", type=int, help="one sampling step, from 1 (default: all)")
+    parser.add_argument("--step", type=WHOLE, help="one sampling step, from 1 (default: all)")
     parser.add_argument("--out", type=Path, help="where the CSVs and the JSON go (default: beside the predictions)")
     args = parser.parse_args(argv)
     modes = None if args.mode == "all" else args.mode.split(",")

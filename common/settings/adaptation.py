@@ -9,6 +9,7 @@ from common.errors import UserError
 from common.settings.flags import Parsed, build, flag, flags_of, names, parse, replaced, switch
 from common.settings.lifting import FLAGS as LIFTING
 from common.settings.lifting import Settings, flag_name, settle
+from common.settings.ranges import COUNT, DECAY, DEPTH, FINITE, FRAMES, NATURAL, RATE, SHARE, WEIGHT, WIDTH
 
 # Layers that get a low-rank addition, and kinds of refiner; common/models/low_rank.py and refiner.py have them.
 TARGETS = ("attn.qkv", "attn.proj")
@@ -24,14 +25,14 @@ class AdaptationSettings:
     )
     source_only: bool = switch("--source-only", help="no adaptation: score the source lifter on the target")
     source_epochs: int = flag(
-        "--source-epochs", help="epochs of a source lifter that is trained first", default=100, type=int
+        "--source-epochs", help="epochs of a source lifter that is trained first", default=100, type=COUNT
     )
-    source_batch_size: int = flag("--source-batch-size", help="frames a step of its training", default=1024, type=int)
+    source_batch_size: int = flag("--source-batch-size", help="frames a step of its training", default=1024, type=COUNT)
     source_learning_rate: float = flag(
-        "--source-learning-rate", help="learning rate of its training", default=6e-5, type=float
+        "--source-learning-rate", help="learning rate of its training", default=6e-5, type=RATE
     )
     source_lr_decay: float = flag(
-        "--source-lr-decay", help="factor on that rate after each epoch", default=0.993, type=float
+        "--source-lr-decay", help="factor on that rate after each epoch", default=0.993, type=DECAY
     )
     target: str = flag("--target", help="target data set: 3dhp, h36m or another with the same joints", default="3dhp")
     target_split: str = flag(
@@ -52,15 +53,15 @@ class AdaptationSettings:
         default="none",
         choices=("none", "ema"),
     )
-    ema_decay: float = flag("--ema-decay", help="decay of that average, a step", default=0.999, type=float)
+    ema_decay: float = flag("--ema-decay", help="decay of that average, a step", default=0.999, type=SHARE)
     select: str = flag(
         "--select",
         help="best epoch by: 2D reprojection, none, target labels",
         default="reprojection",
         choices=("reprojection", "last", "test"),
     )
-    lora_rank: int = flag("--lora-rank", help="rank of the low-rank additions", default=4, type=int)
-    lora_scale: float = flag("--lora-scale", help="scale of the low-rank additions", default=1.0, type=float)
+    lora_rank: int = flag("--lora-rank", help="rank of the low-rank additions", default=4, type=FRAMES)
+    lora_scale: float = flag("--lora-scale", help="scale of the low-rank additions", default=1.0, type=FINITE)
     lora_targets: tuple[str, ...] = flag(
         "--lora-targets",
         help="layers that get one, by the end of their names, separated by commas",
@@ -70,22 +71,22 @@ class AdaptationSettings:
     refiner: str = flag(
         "--refiner", help="network behind the sampler (default: joint)", default="", choices=("", *KINDS)
     )
-    refiner_channels: int = flag("--refiner-channels", help="width of the refiner", default=512, type=int)
-    refiner_depth: int = flag("--refiner-depth", help="layers of the refiner", default=8, type=int)
+    refiner_channels: int = flag("--refiner-channels", help="width of the refiner", default=512, type=WIDTH)
+    refiner_depth: int = flag("--refiner-depth", help="layers of the refiner", default=8, type=DEPTH)
     weight_target_2d: float = flag(
-        "--weight-target-2d", help="weight of the target's reprojection, pixels", default=0.5, type=float
+        "--weight-target-2d", help="weight of the target's reprojection, pixels", default=0.5, type=WEIGHT
     )
     weight_target_3d: float = flag(
-        "--weight-target-3d", help="weight of the distance to the pseudo label, mm", default=1.0, type=float
+        "--weight-target-3d", help="weight of the distance to the pseudo label, mm", default=1.0, type=WEIGHT
     )
     weight_source_2d: float = flag(
-        "--weight-source-2d", help="weight of the source's reprojection, pixels", default=0.1, type=float
+        "--weight-source-2d", help="weight of the source's reprojection, pixels", default=0.1, type=WEIGHT
     )
     weight_source_3d: float = flag(
-        "--weight-source-3d", help="weight of the distance to the source's truth, mm", default=1.0, type=float
+        "--weight-source-3d", help="weight of the distance to the source's truth, mm", default=1.0, type=WEIGHT
     )
     placement_smoothing: int = flag(
-        "--placement-smoothing", help="frames over which a placed root is averaged", default=51, type=int
+        "--placement-smoothing", help="frames over which a placed root is averaged", default=51, type=NATURAL
     )
     placement_exact_2d: bool = switch(
         "--placement-exact-2d", help="placed poses get exact 2D, without the errors of the source's detector"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from common.errors import UserError
 from common.settings.flags import flag, flags_of, names, numbers, replaced, switch, yes_no
 from common.settings.lifting import FLAGS as LIFTING
+from common.settings.ranges import FINITE, FPS, INCHES, NATURAL, WHOLE, real
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,29 +31,29 @@ class FigureSettings:
         "-cam", "--cameras", help="numbers of the cameras, separated by commas", default=(0,), type=numbers
     )
     batch_size: int | None = flag(
-        "-b", "--batch-size", help="windows to draw (default: a figure one, an animation all)", type=int
+        "-b", "--batch-size", help="windows to draw (default: a figure one, an animation all)", type=NATURAL
     )
-    viz_frame: int | None = flag("--viz-frame", help="frame to draw; with several actions, one grid of them", type=int)
-    width_mm: float = flag("--width-mm", help="width of a grid, mm", default=180.0, type=float)
+    viz_frame: int | None = flag(
+        "--viz-frame", help="frame to draw; with several actions, one grid of them", type=WHOLE
+    )
+    width_mm: float = flag("--width-mm", help="width of a grid, mm", default=180.0, type=real(1.0, 5000.0))
     viz_output: str = flag(
         "--viz-output",
         help="file to write; a bare name, or viz, goes into FOLDER/81f/SUBJECT/ACTION/CAMERA",
         default="",
     )
-    viz_fps: float | None = flag(
-        "--viz-fps", help="frames a second of the animation (default: as recorded)", type=float
-    )
-    viz_size: float = flag("--viz-size", help="height of an animation's panel, inches", default=5.0, type=float)
-    viz_bitrate: int | None = flag("--viz-bitrate", help="accepted; the quality is fixed", type=int)
+    viz_fps: float | None = flag("--viz-fps", help="frames a second of the animation (default: as recorded)", type=FPS)
+    viz_size: float = flag("--viz-size", help="height of an animation's panel, inches", default=5.0, type=INCHES)
+    viz_bitrate: int | None = flag("--viz-bitrate", help="accepted; the quality is fixed", type=NATURAL)
     viz_video: str = flag("--viz-video", help="input video to show beside it", default="")
-    viz_skip: int = flag("--viz-skip", help="frames to leave out at the start", default=0, type=int)
-    viz_limit: int = flag("--viz-limit", help="frames to draw at most; -1 is all", default=-1, type=int)
-    viz_downsample: int = flag("--viz-downsample", help="draw every n-th frame", default=1, type=int)
+    viz_skip: int = flag("--viz-skip", help="frames to leave out at the start", default=0, type=WHOLE)
+    viz_limit: int = flag("--viz-limit", help="frames to draw at most; -1 is all", default=-1, type=WHOLE)
+    viz_downsample: int = flag("--viz-downsample", help="draw every n-th frame", default=1, type=WHOLE)
     viz_no_ground_truth: bool = switch("--viz-no-ground-truth", help="leave the true pose out")
     extra_noise_std: float = flag(
-        "--extra_noise_std", help="Gaussian noise on the 2D input, screen units", default=0.0, type=float
+        "--extra_noise_std", help="Gaussian noise on the 2D input, screen units", default=0.0, type=FINITE
     )
-    joint_drop: float = flag("--joint_drop", help="share of the 2D keypoints set to zero", default=0.0, type=float)
+    joint_drop: float = flag("--joint_drop", help="share of the 2D keypoints set to zero", default=0.0, type=FINITE)
     data_augmentation: bool | None = flag("--data-augmentation", help="accepted; nothing is trained here", type=yes_no)
 
 

@@ -233,6 +233,13 @@ def parse(
     for name in {**defaults, **settings}:
         if name not in known:
             raise UserError(f"unknown setting {name}")
+    for row in flags:  # a settings file keeps to the ranges of what is typed
+        value = settings.get(row.destination)
+        if row.type is not None and isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                row.type(repr(value))
+            except (argparse.ArgumentTypeError, ValueError) as error:
+                raise UserError(f"{path}: {row.destination}: {error}") from None
     values = vars(make_parser(description, flags, {**defaults, **settings}).parse_args(argv))
     values.pop("notices", None)
     given = {**{name: values[name] for name in settings}, **typed}

@@ -11,6 +11,24 @@ from dataclasses import dataclass, field, fields, replace
 
 from common.errors import UserError
 from common.settings.flags import Parsed, build, defaults_of, flag, flags_of, names, switch, yes_no
+from common.settings.ranges import (
+    COUNT,
+    DECAY,
+    DEPTH,
+    FINITE,
+    FRAMES,
+    NATURAL,
+    POSITIVE,
+    RATE,
+    SEED,
+    SHARE,
+    STEPS,
+    UNIT,
+    WEIGHT,
+    WHOLE,
+    WIDTH,
+    whole,
+)
 
 EVERYTHING = ("*",)  # of a comma list: all that there is
 
@@ -37,8 +55,8 @@ class DataSettings:
     actions: tuple[str, ...] = flag(
         "-a", "--actions", help="actions to use, separated by commas; * is all", default=EVERYTHING, type=names
     )
-    subset: float = flag("--subset", help="share of the training clips to use", default=1.0, type=float)
-    downsample: int = flag("--downsample", help="use every n-th frame", default=1, type=int)
+    subset: float = flag("--subset", help="share of the training clips to use", default=1.0, type=FINITE)
+    downsample: int = flag("--downsample", help="use every n-th frame", default=1, type=NATURAL)
     labels: str | None = flag(
         "--labels",
         help="MPI-INF-3DHP's label set (default: the one found, annot3 first)",
@@ -61,10 +79,17 @@ class ModelSettings:
     """Model: the network and its diffusion. A checkpoint's card holds them; flags may not contradict it."""
 
     model: str = flag("--model", help="denoiser; the names are in the README", default="mixste")
-    number_of_frames: int = flag("-f", "-frame", "--number-of-frames", help="frames of a window", default=243, type=int)
-    channels: int = flag("-cs", "--embed_dim", "--channels", help="width of the network", default=512, type=int)
+    number_of_frames: int = flag(
+        "-f", "-frame", "--number-of-frames", help="frames of a window", default=243, type=FRAMES
+    )
+    channels: int = flag("-cs", "--embed_dim", "--channels", help="width of the network", default=512, type=WIDTH)
     depth: int = flag(
-        "-dep", "--transformer_depth", "--depth", help="pairs of spatial and temporal blocks", default=8, type=int
+        "-dep",
+        "--transformer_depth",
+        "--depth",
+        help="pairs of spatial and temporal blocks",
+        default=8,
+        type=DEPTH,
     )
     variant: str = flag(
         "--variant", help="what network and sampler compute", default="default", choices=("default", "published")
@@ -81,14 +106,16 @@ class ModelSettings:
     clip_weights: str | None = flag("--clip-weights", help="file of CLIP ViT-B/32 weights")
     learn_prompts: bool = switch("--learn-prompts", help="train the prompts through the frozen CLIP tower")
     tem_alpha: float = flag(
-        "-tem-alpha", "--tem-alpha", help="Grap2Eq: steepness of the temporal graph", default=0.125, type=float
+        "-tem-alpha", "--tem-alpha", help="Grap2Eq: steepness of the temporal graph", default=0.125, type=FINITE
     )
     tem_beta: float = flag(
-        "-tem-beta", "--tem-beta", help="Grap2Eq: reach of the temporal graph, frames", default=5.0, type=float
+        "-tem-beta", "--tem-beta", help="Grap2Eq: reach of the temporal graph, frames", default=5.0, type=FINITE
     )
     single_pass: bool = switch("--single-pass", help="Grap2Eq: one pass without noise and time")
-    timesteps: int = flag("-timestep", "--timesteps", help="steps of the noise schedule", default=1000, type=int)
-    scale: float = flag("-scale", "--scale", help="scale of the signal before noise is added", default=1.0, type=float)
+    timesteps: int = flag("-timestep", "--timesteps", help="steps of the noise schedule", default=1000, type=STEPS)
+    scale: float = flag(
+        "-scale", "--scale", help="scale of the signal before noise is added", default=1.0, type=POSITIVE
+    )
     time_emb: bool = flag(
         "--with_time_emb",
         "--time-emb",
@@ -103,7 +130,7 @@ class ModelSettings:
         choices=("cosine", "linear", "logcosine"),
     )
     ddim_sampling_eta: float = flag(
-        "--ddim_sampling_eta", help="Diff3DHPE: noise added in sampling", default=0.0, type=float
+        "--ddim_sampling_eta", help="Diff3DHPE: noise added in sampling", default=0.0, type=SHARE
     )
     ddim_coefficients: str | None = flag(
         "--ddim-coefficients",
@@ -115,7 +142,9 @@ class ModelSettings:
     )
     clip_loss: bool = flag("--clip_loss", help="Diff3DHPE: cap the loss weight at 3", default=True, type=yes_no)
     unit: float | None = flag(
-        "--unit", help="Diff3DHPE: metres of one network unit (default: from the training data)", type=float
+        "--unit",
+        help="Diff3DHPE: metres of one network unit (default: from the training data)",
+        type=UNIT,
     )
 
 
@@ -127,24 +156,28 @@ class TrainingSettings:
     pretrained_model: str = flag(
         "--pretrained_model", "--pretrained-model", help="start training from the weights of this file", default=""
     )
-    epochs: int = flag("-e", "--epochs", help="epochs", default=100, type=int)
-    max_steps: int | None = flag("--max-steps", help="end training after so many steps", type=int)
+    epochs: int = flag("-e", "--epochs", help="epochs", default=100, type=NATURAL)
+    max_steps: int | None = flag("--max-steps", help="end training after so many steps", type=NATURAL)
     max_seconds: float | None = flag(
-        "--max-seconds", help="end training after so many seconds of training steps", type=float
+        "--max-seconds", help="end training after so many seconds of training steps", type=WEIGHT
     )
     stride: int | None = flag(
-        "-s", "--stride", help="frames from one training window to the next (default: the window)", type=int
+        "-s", "--stride", help="frames from one training window to the next (default: the window)", type=NATURAL
     )
     batch_size: int = flag(
         "-b",
         "--batch-size",
         help="frames a training step (at least one window); windows in evaluation",
         default=1024,
-        type=int,
+        type=NATURAL,
     )
-    learning_rate: float = flag("-lr", "--learning-rate", help="learning rate of AdamW", default=6e-5, type=float)
+    learning_rate: float = flag("-lr", "--learning-rate", help="learning rate of AdamW", default=6e-5, type=RATE)
     lr_decay: float = flag(
-        "-lrd", "--lr-decay", help="factor on the learning rate after each epoch", default=0.993, type=float
+        "-lrd",
+        "--lr-decay",
+        help="factor on the learning rate after each epoch",
+        default=0.993,
+        type=DECAY,
     )
     no_data_augmentation: bool = switch("-no-da", "--no-data-augmentation", help="train without mirrored copies")
     select: str = flag(
@@ -153,10 +186,10 @@ class TrainingSettings:
         default="held",
         choices=("held", "last", "test"),
     )
-    patience: int | None = flag("--patience", help="stop after so many epochs without a better one", type=int)
-    max_time: float | None = flag("--max_time", "--max-time", help="stop after so many hours", type=float)
+    patience: int | None = flag("--patience", help="stop after so many epochs without a better one", type=NATURAL)
+    max_time: float | None = flag("--max_time", "--max-time", help="stop after so many hours", type=WEIGHT)
     checkpoint_frequency: int = flag(
-        "-cf", "--checkpoint-frequency", help="keep epoch_N.bin every so many epochs", default=20, type=int
+        "-cf", "--checkpoint-frequency", help="keep epoch_N.bin every so many epochs", default=20, type=NATURAL
     )
     export_training_curves: bool = switch(
         "--export-training-curves", help="draw the loss curves into the checkpoint folder"
@@ -170,18 +203,23 @@ class TrainingSettings:
 class EvaluationSettings:
     """Evaluation: how to sample and what to score."""
 
-    hypotheses: int = flag("-num_proposals", "--hypotheses", help="hypotheses H", default=1, type=int)
+    hypotheses: int = flag("-num_proposals", "--hypotheses", help="hypotheses H", default=1, type=STEPS)
     sampling_timesteps: int = flag(
-        "-sampling_timesteps", "--sampling-timesteps", "--sampling_timesteps", help="DDIM steps K", default=1, type=int
+        "-sampling_timesteps",
+        "--sampling-timesteps",
+        "--sampling_timesteps",
+        help="DDIM steps K",
+        default=1,
+        type=STEPS,
     )
     repeat_n: int = flag(
-        "--repeat_n", help="draw so many times the hypotheses and take means (Diff3DHPE)", default=1, type=int
+        "--repeat_n", help="draw so many times the hypotheses and take means (Diff3DHPE)", default=1, type=COUNT
     )
     test_time_augmentation: bool = flag(
         "--test-time-augmentation", help="average in the mirrored body", default=True, type=yes_no
     )
     batch_size_eval: int | None = flag(
-        "--batch-size-eval", help="windows at a time in evaluation (default: -b with --evaluate, else 4)", type=int
+        "--batch-size-eval", help="windows at a time in evaluation (default: -b with --evaluate, else 4)", type=COUNT
     )
     p2: bool = switch("--p2", help="also protocol 2, after Procrustes alignment")
     by_subject: bool = switch("--by-subject", help="also a table for each test subject")
@@ -199,7 +237,7 @@ class DrawingSettings:
 
     viz_subject: str = flag("--viz-subject", help="subject to draw (default: the first)", default="")
     viz_action: str = flag("--viz-action", help="action to draw, with its take (default: the first)", default="")
-    viz_camera: int = flag("--viz-camera", help="number of the camera", default=0, type=int)
+    viz_camera: int = flag("--viz-camera", help="number of the camera", default=0, type=NATURAL)
     viz_video: str = flag("--viz-video", help="input video to show beside it", default="")
     viz_output: str = flag(
         "--viz-output",
@@ -207,11 +245,11 @@ class DrawingSettings:
         default="",
     )
     viz_export: str = flag("--viz-export", help="also write the poses (T, J, 3) as .npy", default="")
-    viz_skip: int = flag("--viz-skip", help="frames to leave out at the start", default=0, type=int)
-    viz_limit: int = flag("--viz-limit", help="frames to draw at most; -1 is all", default=-1, type=int)
-    viz_downsample: int = flag("--viz-downsample", help="draw every n-th frame", default=1, type=int)
-    viz_size: int = flag("--viz-size", help="height of a panel, inches", default=5, type=int)
-    viz_bitrate: int = flag("--viz-bitrate", help="video bit rate, kbit/s", default=3000, type=int)
+    viz_skip: int = flag("--viz-skip", help="frames to leave out at the start", default=0, type=WHOLE)
+    viz_limit: int = flag("--viz-limit", help="frames to draw at most; -1 is all", default=-1, type=WHOLE)
+    viz_downsample: int = flag("--viz-downsample", help="draw every n-th frame", default=1, type=WHOLE)
+    viz_size: int = flag("--viz-size", help="height of a panel, inches", default=5, type=whole(1, 100))
+    viz_bitrate: int = flag("--viz-bitrate", help="video bit rate, kbit/s", default=3000, type=NATURAL)
     viz_no_ground_truth: bool = switch("--viz-no-ground-truth", help="leave the true pose out")
 
 
@@ -220,7 +258,7 @@ class RunSettings:
     """Run: where, on what, from which seed."""
 
     checkpoint: str = flag("-c", "--checkpoint", help="folder for checkpoints and results", default="checkpoint/model")
-    seed: int = flag("--seed", help="seed of weights, order and noise", default=1, type=int)
+    seed: int = flag("--seed", help="seed of weights, order and noise", default=1, type=SEED)
     gpu: str = flag("-gpu", "--gpu_id", "--gpu", help="GPUs, as 0 or 0,1; -1 is the CPU; mps", default="0")
     amp: bool = switch("--amp", help="bf16 autocast")
     compile: bool = switch("--compile", help="compile the network with torch.compile")

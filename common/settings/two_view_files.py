@@ -15,6 +15,8 @@ from common.errors import UserError
 from common.files.texts import read_yaml
 from common.settings.two_view import KEYS
 
+LARGEST = 1_000_000  # of any number in a settings file
+LONGEST = 4096  # characters
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 # Keys of published files that nothing ever read; they are accepted and named in one line.
@@ -47,8 +49,12 @@ def check(name: str, value: object, source: str) -> object:
         return None
     try:
         converted = _convert(value, key.type)
-    except (TypeError, ValueError, KeyError):
-        raise UserError(f"{source}: {name} is {value!r}, expected {key.type.__name__}") from None
+    except (TypeError, ValueError, KeyError, OverflowError):
+        raise UserError(f"{source}: {name} is {str(value)[:80]!r}, expected {key.type.__name__}") from None
+    if key.type in (int, float) and not abs(converted) <= LARGEST:  # also NaN
+        raise UserError(f"{source}: {name} is {str(value)[:80]}, expected a number up to {LARGEST}")
+    if key.type is str and len(converted) > LONGEST:
+        raise UserError(f"{source}: {name} is a text of {len(converted)} characters")
     if key.choices and converted not in key.choices:
         raise UserError(f"{source}: {name} is {value!r}, expected one of {', '.join(map(str, key.choices))}")
     if name in _POSITIVE and converted < 1:

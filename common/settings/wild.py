@@ -11,6 +11,7 @@ from common.settings.config_files import read_config
 from common.settings.flags import build, flag, flags_of, names, parse, switch
 from common.settings.lifting import FLAGS as LIFTING
 from common.settings.lifting import EvaluationSettings
+from common.settings.ranges import FPS, PIXELS, SEED, UNIT, WHOLE, real
 
 FOLDER, DEFAULT = "checkpoint/open", "open_mixste_27f.bin"
 LENS = 0.85  # focal length over the image's longer side where none is given: a phone's main camera when it films
@@ -53,11 +54,11 @@ class InputSettings:
     size: tuple[int, int] | None = flag(
         "--size", help="image size of the keypoints, where the file does not tell: 1920x1080", type=image_size
     )
-    fps: float | None = flag("--fps", help="frames a second, where the file does not tell", type=float)
-    limit: int | None = flag("--limit", help="read at most so many frames", type=int)
-    people: int | None = flag("--people", help="lift at most so many people, those seen longest first", type=int)
+    fps: float | None = flag("--fps", help="frames a second, where the file does not tell", type=FPS)
+    limit: int | None = flag("--limit", help="read at most so many frames", type=WHOLE)
+    people: int | None = flag("--people", help="lift at most so many people, those seen longest first", type=WHOLE)
     threshold: float = flag(
-        "--threshold", help="confidence below which a joint counts as missing", default=THRESHOLD, type=float
+        "--threshold", help="confidence below which a joint counts as missing", default=THRESHOLD, type=real(-1e3, 1e3)
     )
     detector_weights: str = flag(
         "--detector-weights", help="folder with rtmlib's .onnx files (default: its cache, or its download)", default=""
@@ -87,17 +88,22 @@ class LiftingSettings:
         choices=AGGREGATES,
     )
     focal: float | None = flag(
-        "--focal", help=f"focal length in pixels (default: {LENS} times the image's longer side)", type=float
+        "--focal", help=f"focal length in pixels (default: {LENS} times the image's longer side)", type=PIXELS
     )
     root_smoothing: float = flag(
-        "--root-smoothing", help="seconds over which the distance is smoothed; 0 is none", default=0.5, type=float
+        "--root-smoothing",
+        help="seconds over which the distance is smoothed; 0 is none",
+        default=0.5,
+        type=PIXELS,
     )
     stream: bool = switch("--stream", help="lift as the frames come, one person, with bounded delay; says the latency")
-    delay: int = flag("--delay", help="frames that --stream waits for before it answers", default=8, type=int)
+    delay: int = flag("--delay", help="frames that --stream waits for before it answers", default=8, type=WHOLE)
     unit: float | None = flag(
-        "--unit", help="metres of one network unit, for a Diff3DHPE file that does not say it", type=float
+        "--unit",
+        help="metres of one network unit, for a Diff3DHPE file that does not say it",
+        type=UNIT,
     )
-    seed: int = flag("--seed", help="seed of the noise", default=1, type=int)
+    seed: int = flag("--seed", help="seed of the noise", default=1, type=SEED)
     config: str = flag("--config", help="file of settings (JSON); what is typed wins", default="")
 
     @property

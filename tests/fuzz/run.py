@@ -158,6 +158,10 @@ class Worker:
 def fuzz(names: list[str], seed: int, until: float, most: int, say=print, batch: int = 100) -> dict[str, Result]:
     """Take the formats in turn, `batch` inputs each, until a time (monotonic) or a number of inputs of each format."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name in names:  # what the readers import is imported once, before the children are forked
+        with tempfile.TemporaryDirectory() as folder:
+            make(name, Path(folder))
+            attempt(name, Path(folder))
     results = {name: Result() for name in names}
     done = 0
     while done < most and time.monotonic() < until:
