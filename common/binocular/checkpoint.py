@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from common.engine.card_check import check_weights
+from common.engine.card_check import LARGEST, check_weights
 from common.errors import UserError
 from common.files.reading import load_torch, understanding
 from common.models.two_view import GraphDenoiser
@@ -59,6 +59,10 @@ def _read(content: object, path: Path) -> dict:
         for name in ("weights", "ema"):
             if name == "weights" or content.get("ema") is not None:
                 check_weights(content[name], path)
+        shown = published_settings(content["weights"], path)
+        for name in ("model.hid_dim", "model.num_layer"):  # nothing is built that the weights do not fill
+            if settings.get(name, shown[name]) != shown[name]:
+                raise UserError(f"{path}: {name} is {settings[name]}, its weights have {shown[name]}")
         content["card"], content["ema"] = card | {"settings": card["settings"] | settings}, content.get("ema")
         return content
     if isinstance(content, (list, tuple)) and content and isinstance(content[0], dict):
@@ -96,6 +100,12 @@ def published_settings(weights: dict[str, Tensor], path: Path) -> dict[str, obje
 def build(network: Network) -> GraphDenoiser:
     """A fresh network of the settings."""
     names = ("hid_dim", "num_layer", "n_head", "dropout", "action_emd", "depth_emd")
+    if network.hid_dim > LARGEST["channels"] or network.num_layer > LARGEST["depth"]:
+        raise UserError(
+            f"model.hid_dim {network.hid_dim}, model.num_layer {network.num_layer}: larger than any network"
+        )
+    if not 0 <= network.dropout < 1:
+        raise UserError(f"model.dropout {network.dropout}: a share from 0 to below 1")
     if network.hid_dim % network.n_head:
         raise UserError(f"model.hid_dim {network.hid_dim}: no multiple of model.n_head")
     return GraphDenoiser(**{name: getattr(network, name) for name in names})

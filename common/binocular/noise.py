@@ -71,7 +71,8 @@ def load_noise(path: str | Path, views: int = 2) -> DetectorNoise:
         raise UserError(f"{path}: a deviation is negative or not a number")
     source = path.with_suffix(".json")
     known = read_json(source) if source.is_file() else {}
-    if not isinstance(known, dict) or not all(isinstance(s, str) for s in known.get("subjects") or ()):
+    subjects = known.get("subjects", []) if isinstance(known, dict) else None
+    if not isinstance(subjects, list) or not all(isinstance(subject, str) for subject in subjects):
         raise UserError(f"{source}: not what common.binocular.noise writes beside its statistics")
     return DetectorNoise(values[..., :2], values[..., 2:], known)
 

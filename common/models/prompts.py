@@ -72,6 +72,8 @@ def read_prompts(path: Path, layout: Layout) -> tuple[list[str], Tensor, Tensor]
 def _check_prompts(card: dict, features: Tensor, positions: Tensor) -> None:
     """Raise ValueError where the parts of a prompt file do not belong together."""
     rows = 1 + len(card["actions"])
+    if not isinstance(card["layout"], str) or not isinstance(card["ctx_seed"], int):
+        raise ValueError("its card is damaged")
     if not all(isinstance(action, str) for action in card["actions"]) or not isinstance(card["random"], bool):
         raise ValueError("its card is damaged")
     if features.dim() != 3 or len(features) != rows or not features.is_floating_point():

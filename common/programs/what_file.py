@@ -236,7 +236,7 @@ def _keypoints(path: Path) -> str:
 
 def _yaml(path: Path) -> str:
     from common.files.calibration import read_calibration
-    from common.settings import two_view
+    from common.settings import two_view_files as two_view
 
     if path.name in ("intri.yml", "extri.yml"):
         return f"calibration of {len(read_calibration(path))} cameras; data/convert_multiview.py"

@@ -51,7 +51,7 @@ def _main(description: str | None, argv: list[str]) -> int:
     models = open_models(settings, place)
     for model in models:
         say(f"{model.name}: {trained_on(model.card)}")
-        steps, schedule = settings.lifting.sampling_timesteps, len(model.lifter.diffusion.abar)
+        steps, schedule = settings.sampling.sampling_timesteps, len(model.lifter.diffusion.abar)
         if steps > schedule:
             raise UserError(f"-sampling_timesteps {steps} exceeds the {schedule} of {model.name}'s schedule")
     if settings.lifting.stream:

@@ -60,7 +60,7 @@ FINITE = real()
 SHARE = real(0.0, 1.0)
 POSITIVE = real(0.0, above=True)
 WEIGHT = real(0.0)
-RATE = real(0.0, 10.0, above=True)  # of learning
+RATE = real(0.0, 10.0)  # of learning
 DECAY = real(0.0, 2.0, above=True)
 UNIT = real(0.0, 1000.0, above=True)  # metres
 FPS = real(-1e9, 10_000.0)

@@ -178,9 +178,10 @@ def _threedhp(folder: Path) -> None:
 
 
 def _read_threedhp(folder: Path) -> None:
-    from common.datasets.threedhp import load_both
+    from common.datasets.threedhp import load_threedhp
 
-    load_both(folder)
+    load_threedhp(folder, "train")
+    load_threedhp(folder, "test")
 
 
 def _custom(folder: Path) -> None:

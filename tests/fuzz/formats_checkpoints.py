@@ -100,14 +100,15 @@ def _two_view(published: bool) -> Callable[[], object]:
 
 def _read_two_view(folder: Path) -> None:
     from common.binocular import checkpoint as two_view
+    from common.engine.checkpoint import fill
     from common.programs.doctor import check_file
-    from common.settings.two_view import KEYS
+    from common.settings.two_view import TwoViewSettings
 
     path = folder / "ours.pth"
     check_file(path)
     content = two_view.load(path)
-    network = two_view.build({name: key.default for name, key in KEYS.items()} | content["card"]["settings"])
-    two_view.fill(network, content["weights"], path)
+    network = two_view.build(TwoViewSettings.of(content["card"]["settings"]).model)
+    fill(network, content["weights"], path)
 
 
 def _clip(folder: Path) -> None:

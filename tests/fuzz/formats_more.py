@@ -93,9 +93,9 @@ def _yaml(name: str) -> Callable[[Path], None]:
 
 def _read_yaml(name: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
-        from common.settings import two_view
+        from common.settings import two_view_files
 
-        two_view.resolve(two_view.read_config(folder / name), {}, name)
+        two_view_files.resolve(two_view_files.read_config(folder / name), {}, name)
 
     return read
 
