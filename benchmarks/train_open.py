@@ -22,7 +22,7 @@ import torch
 from common.datasets.clips import Clip
 from common.datasets.h36m import load_h36m
 from common.datasets.random_cameras import random_view
-from common.datasets.synthetic.detector import detect_old
+from common.datasets.synthetic.detector import DETECTORS, detect_old
 from common.datasets.windows import Windows
 from common.engine import checkpoint
 from common.engine.cards import mean_pose
@@ -53,26 +53,29 @@ def load_takes(folder: Path, subjects: tuple[str, ...]) -> list[tuple[str, str, 
     ]
 
 
-def view(subject: str, action: str, world: np.ndarray, rng: np.random.Generator, name: str) -> Clip:
-    """The take through a random camera, with detector-like noise of a random strength."""
+def view(subject: str, action: str, world: np.ndarray, rng: np.random.Generator, name: str, detector: str) -> Clip:
+    """The take through a random camera, its 2D by a made detector; the guess before the fit is of a random strength."""
     camera, seen = random_view(world, rng)
     pixels = camera.project(torch.from_numpy(seen)).numpy()  # (T, 17, 2)
-    tall = max(np.median(np.ptp(pixels[..., 1], axis=1)), np.median(np.ptp(pixels[..., 0], axis=1)), 1.0)
-    noisy = detect_old(pixels * (TALL / tall), H36M_17, (1000, 1000), FPS, rng)[0] * (tall / TALL)
-    pixels = pixels + rng.uniform(0.2, 1.3) * (noisy - pixels)
+    if detector == "old":
+        tall = max(np.median(np.ptp(pixels[..., 1], axis=1)), np.median(np.ptp(pixels[..., 0], axis=1)), 1.0)
+        noisy = detect_old(pixels * (TALL / tall), H36M_17, (1000, 1000), FPS, rng)[0] * (tall / TALL)
+        pixels = pixels + rng.uniform(0.2, 1.3) * (noisy - pixels)
+    else:
+        pixels = DETECTORS[detector](pixels, H36M_17, (camera.width, camera.height), FPS, rng)[0]
     screen = pixels_to_screen(torch.from_numpy(pixels), camera.width, camera.height).numpy()
     valid = np.ones(len(world), bool)
     camera = replace(camera, name=name)
     return Clip(subject, action, camera, FPS, screen.astype(np.float32), seen.astype(np.float32), valid)
 
 
-def views(takes: list, seed: int, count: int) -> list[Clip]:
+def views(takes: list, seed: int, count: int, detector: str) -> list[Clip]:
     """Every five seconds of every take through `count` random cameras: few stay in one picture for longer."""
     rng = np.random.default_rng([seed, count])
     clips = []
     for subject, action, world in takes:
         for k, part in enumerate(np.array_split(world, -(-len(world) // PIECE))):
-            clips += [view(subject, action, part, rng, f"part {k}, random {n}") for n in range(count)]
+            clips += [view(subject, action, part, rng, f"part {k}, random {n}", detector) for n in range(count)]
     return clips
 
 
@@ -106,6 +109,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--amp", action="store_true", help="train in bf16")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--detector", choices=DETECTORS, default="fitted", help="the made 2D")
     parser.add_argument("--data-name", default="CMU motion capture", help="named in the card and in every output")
     args = parser.parse_args()
     place = Place(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -130,7 +134,7 @@ def main() -> None:
         "fps": FPS,
         "synthetic": False,
         "diffusion": {"timesteps": 1000, "scale": 1.0},
-        "mean_pose": mean_pose(views(takes, 10**6, 4), H36M_17.root).tolist(),
+        "mean_pose": mean_pose(views(takes, 10**6, 4, args.detector), H36M_17.root).tolist(),
         "trained_on": f"{args.data_name}, {len(takes)} takes under random cameras",
     }
     torch.manual_seed(args.seed)
@@ -147,14 +151,14 @@ def main() -> None:
         limit=STEPS,
         max_seconds=60 * args.minutes,
     )
-    first = Windows(views(takes, 1, args.views), H36M_17, FRAMES, device=place.device)
+    first = Windows(views(takes, 1, args.views, args.detector), H36M_17, FRAMES, device=place.device)
     trainer = LifterTrainer(lifter, first, recipe, place)
-    judged = views(held, 0, 1)[::3]  # for the progress line only: no choice is made by it
+    judged = views(held, 0, 1, args.detector)[::3]  # for the progress line only: no choice is made by it
     start = time.time()
     while (used := (time.time() - start) / (60 * args.minutes)) < 1:
         for group in trainer.optimizer.param_groups:  # a short warm-up, then half a cosine over the time
             group["lr"] = args.lr * min(1.0, (used + 0.005) / 0.03) * max(0.02, 0.5 * (1 + np.cos(np.pi * used)))
-        clips = views(takes, trainer.epoch + 1, args.views)
+        clips = views(takes, trainer.epoch + 1, args.views, args.detector)
         trainer.windows = Windows(clips, H36M_17, FRAMES, stride=trainer_stride(trainer.epoch), device=place.device)
 
         def validate() -> dict:
@@ -186,14 +190,19 @@ def finish(args, card: dict, lifter, held: list, place: Place, trainer: LifterTr
     stored = checkpoint.load(args.output / NAME)
     lifter = checkpoint.make_lifter(stored["card"], stored["weights"]).to(place.device).eval()
     choose_attention(lifter, place.device, FRAMES, 17)
-    tests = {"random cameras": views(held, 0, 2)}
+    tests = {"random cameras": views(held, 0, 2, args.detector)}
     if (args.data / "data_2d_h36m_cpn_ft_h36m_dbb.npz").is_file():
         tests["Human3.6M's cameras"] = load_h36m(args.data, "cpn_ft_h36m_dbb", list(HELD_OUT))
     card["errors_mm"] = {n: figures(card, score(lifter, clips, place, 5, 5), clips) for n, clips in tests.items()}
     card["recipe"] = {
         k: v for k, v in asdict(trainer.recipe).items() if k in ("batch", "learning_rate", "weight_decay", "amp")
     }
-    card["recipe"] |= {"views": args.views, "steps": trainer.steps_done, "minutes": round(trainer.seconds / 60, 1)}
+    card["recipe"] |= {
+        "detector": args.detector,
+        "views": args.views,
+        "steps": trainer.steps_done,
+        "minutes": round(trainer.seconds / 60, 1),
+    }
     save(args.output / NAME, card, lifter)
     print(json.dumps({k: card[k] for k in ("epoch", "recipe", "errors_mm")}, indent=1))
 
