@@ -116,8 +116,8 @@ def _truth(keypoints: np.ndarray, confidence: np.ndarray, cameras: list[Camera],
     return smooth(bridge(triangulate(keypoints, confidence, cameras, sizes).points, fps), fps, CUTOFF)
 
 
-def fit(found: list[Residuals]) -> dict:
-    """The constants of `common/datasets/synthetic/detector.json`."""
+def fit(found: list[Residuals], draws: int = 40) -> dict:
+    """The constants of `common/datasets/synthetic/detector.json`; `draws` of the made detector try each tail."""
     fps = found[0].fps
     hard = [_hard(r) for r in found]
     normal = [np.where(h[..., None], np.nan, r.error) for r, h in zip(found, hard, strict=True)]
@@ -155,7 +155,7 @@ def fit(found: list[Residuals]) -> dict:
         "swap_rate": SWAPS[0],
         "swap_seconds": SWAPS[1],
     }
-    return table | _tails(table, found)
+    return table | _tails(table, found, draws)
 
 
 # What 3 camera-seconds cannot tell: no limb changed sides in them. The old guess stays.
@@ -266,7 +266,7 @@ def made(r: Residuals, rng: np.random.Generator, constants: dict | None = None) 
 QUANTILES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
-def _tails(table: dict, found: list[Residuals]) -> dict:
+def _tails(table: dict, found: list[Residuals], draws: int) -> dict:
     """How unlike joints and clips are, and how heavy the shocks' tails: by trying what agrees with the quantiles.
 
     Without swaps, of which the recording has none.
@@ -277,7 +277,7 @@ def _tails(table: dict, found: list[Residuals]) -> dict:
     for spread in (0.0, 0.2, 0.4, 0.6, 0.8):
         for tail in (3.0, 4.0, 6.0, 10.0, 30.0):
             tried, rng = table | {"track_spread": spread, "tail": tail, "swap_rate": 0.0}, np.random.default_rng(0)
-            drawn = [np.linalg.norm(made(r, rng, tried)[0][:, :, BODY], axis=-1) for r in found for _ in range(40)]
+            drawn = [np.linalg.norm(made(r, rng, tried)[0][:, :, BODY], axis=-1) for r in found for _ in range(draws)]
             miss = np.abs(np.log(np.nanquantile(np.concatenate(drawn), QUANTILES)) - real).sum()
             best = min(best, (miss, spread, tail))
     return {"track_spread": best[1], "tail": best[2]}

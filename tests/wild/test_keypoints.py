@@ -196,3 +196,18 @@ def test_published_maps():
     np.testing.assert_allclose(h36m[[0, 8, 9]], body[[8, 1, 0]], rtol=1e-6)
     np.testing.assert_allclose(h36m[10], (body[15] + body[16]) / 2, rtol=1e-6)
     np.testing.assert_allclose(h36m[limbs], body[[9, 10, 11, 12, 13, 14, 5, 6, 7, 2, 3, 4]], rtol=1e-6)
+
+
+def test_openposes_two_layouts_of_25_joints_are_told_apart(tmp_path):
+    from common.geometry.skeleton import BODY_25, BODY_25B
+
+    place = {"Nose": (0, 0), "LEye": (3, -3), "REye": (-3, -3), "LEar": (6, -2), "REar": (-6, -2), "Neck": (0, 20)}
+    place |= {"LShoulder": (18, 22), "RShoulder": (-18, 22), "LElbow": (24, 50), "RElbow": (-24, 50), "Hip": (0, 75)}
+    place |= {"LWrist": (26, 75), "RWrist": (-26, 75), "LHip": (10, 75), "RHip": (-10, 75), "HeadTop": (0, -14)}
+    place |= {"LKnee": (11, 115), "RKnee": (-11, 115), "LAnkle": (12, 150), "RAnkle": (-12, 150)}
+    place |= {f"{s}{part}": (x, 158) for s, x in (("L", 14), ("R", -14)) for part in ("BigToe", "SmallToe", "Heel")}
+    for skeleton in (BODY_25, BODY_25B):
+        flat = np.array([[*np.array(place[joint]) * 3 + 500, 0.8] for joint in skeleton.joints]).ravel().tolist()
+        path = tmp_path / f"{skeleton.name.replace('_', '')}.json"
+        path.write_text(json.dumps({"people": [{"pose_keypoints_2d": flat}]}))
+        assert read_keypoints(path).layout is skeleton
