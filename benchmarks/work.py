@@ -233,7 +233,7 @@ class Bench:
         def work():
             evidence = evidence_of(batch)
             columns = {name: AGGREGATIONS[name](poses, evidence) for name in COLUMNS}
-            return score(poses, columns, batch, how)
+            return score(poses, columns, evidence, how)
 
         return work
 

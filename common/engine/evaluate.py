@@ -17,7 +17,7 @@ from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import window_noise
 from common.engine.chunks import Load, chunk_for, in_chunks
 from common.engine.devices import Place, autocast
-from common.scoring.hypotheses import Evidence, available, average_repeats
+from common.scoring.hypotheses import AGGREGATIONS, Evidence, available, average_repeats
 from common.scoring.metrics import mpjpe, procrustes_align
 
 EVALUATION_WINDOWS = 4  # windows at a time where -b does not say
@@ -88,7 +88,7 @@ def evaluate(
         columns = {name: a(poses, evidence) for name, a in aggregations.items()}  # each (B, K, F, J, 3)
         if observe:
             observe(batch, {"hypotheses": poses, **columns})
-        scored = score(poses, columns, batch, sampling)
+        scored = score(poses, columns, evidence, sampling)
         clip = torch.from_numpy(windows.clip_of)[part]
         mask = batch.mask.sum(1).cpu().double()  # (B,)
         frames.index_add_(0, clip, mask)
@@ -145,26 +145,25 @@ def load_of(batch: Batch, sampling: Sampling) -> Load:
     return Load(x.device, tuple(x.shape[1:]), sampling.amp, sampling.flip, len(x), draws)
 
 
-def score(poses: Tensor, columns: dict[str, Tensor], batch: Batch, sampling: Sampling) -> dict[str, Tensor]:
+def score(poses: Tensor, columns: dict[str, Tensor], evidence: Evidence, sampling: Sampling) -> dict[str, Tensor]:
     """Frame errors of each column (B, K, columns, F), metres, by protocol. One Procrustes pass serves all columns."""
-    target = batch.positions_3d[:, None, None]  # (B, 1, 1, F, J, 3)
+    target = evidence.pose.unsqueeze(2)  # (B, 1, 1, F, J, 3)
     stacked = torch.stack(list(columns.values()), 2)  # (B, K, columns, F, J, 3)
-    names = list(columns)
     first = mpjpe(stacked, target)
-    if sampling.published:
-        first[:, :, names.index("P_Best")] = _best_of_batch(mpjpe(poses, target))
     scored = {"protocol_1": first}
     if sampling.protocol_2:
         aligned = procrustes_align(torch.cat([stacked, poses], 2), target)
-        ours, hypotheses = aligned.split([len(names), poses.shape[2]], 2)
-        second = mpjpe(ours, target)
-        errors = mpjpe(hypotheses, target)  # (B, K, H, F)
-        if sampling.published:
-            second = _published_second(second, names, columns, poses, hypotheses, target)
-            second[:, :, names.index("P_Best")] = _best_of_batch(errors)
-        else:
-            second[:, :, names.index("P_Best")] = errors.amin(2)
-        scored["protocol_2"] = second
+        ours, hypotheses = aligned.split([len(columns), poses.shape[2]], 2)
+        scored["protocol_2"] = second = mpjpe(ours, target)
+        for c, row in enumerate(AGGREGATIONS[name] for name in columns):
+            # A choice of whole poses by the truth is made in the protocol that is scored; joints are assembled, then
+            # aligned (published: aligned, then assembled).
+            if (row.oracle and not row.assembles) or (row.assembles and sampling.published):
+                second[:, :, c] = mpjpe(row.of_aligned(poses, hypotheses, evidence), evidence.pose)
+    if sampling.published:
+        whole = [c for c, name in enumerate(columns) if AGGREGATIONS[name].oracle and not AGGREGATIONS[name].assembles]
+        for errors, compared in ((first, poses), *([(second, hypotheses)] if sampling.protocol_2 else [])):
+            errors[:, :, whole] = _best_of_batch(mpjpe(compared, target)).unsqueeze(2)
     return scored
 
 
@@ -172,20 +171,6 @@ def _best_of_batch(errors: Tensor) -> Tensor:
     """The published P_Best: per step, the one hypothesis that is best over the batch. (B, K, H, F) to (B, K, F)."""
     best = errors.mean((0, 3)).argmin(1)  # (K,)
     return errors.gather(2, best.view(1, -1, 1, 1).expand(len(errors), -1, 1, errors.shape[3])).squeeze(2)
-
-
-def _published_second(second, names, columns, poses, hypotheses, target):
-    """The published protocol 2 of columns that assemble joints: each hypothesis is aligned first, then picked from."""
-    distances = torch.linalg.vector_norm(hypotheses - target, dim=-1)  # (B, K, H, F, J)
-    for name in ("J_Best", "J_Agg", "J_Agg_fit"):
-        if name not in columns:
-            continue
-        if name == "J_Best":
-            second[:, :, names.index(name)] = distances.amin(2).mean(-1)
-        else:
-            chosen = (poses - columns[name].unsqueeze(2)).abs().sum(-1).argmin(2, keepdim=True)  # (B, K, 1, F, J)
-            second[:, :, names.index(name)] = distances.gather(2, chosen).squeeze(2).mean(-1)
-    return second
 
 
 def _slices(windows: Windows, count: int, apart: bool) -> list[Tensor]:

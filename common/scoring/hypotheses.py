@@ -18,6 +18,8 @@ from common.scoring.metrics import joint_errors, mpjpe
 
 # Chosen on held-out training clips (benchmarks/temperature.py, docs/protocol.md); errors are in screen units.
 R_AGG_TEMPERATURE = 0.01
+# Screen units, 0.01 pixel of an image 1000 wide: far below what a detector tells, far above rounding (about 1e-7).
+TIE = 2e-5
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,24 @@ class Evidence:
     temperature: float = R_AGG_TEMPERATURE
 
 
-def _pick(poses: Tensor, index: Tensor) -> Tensor:
-    """Take hypothesis index (..., F, J) for each joint."""
-    index = index[..., None, :, :, None].expand(*poses.shape[:-4], 1, *poses.shape[-3:])
-    return poses.gather(-4, index).squeeze(-4)
+def assemble(poses: Tensor, shares: Tensor) -> Tensor:
+    """Each joint (..., F, J, 3) as the mean of the hypotheses (..., H, F, J, 3) weighted by shares (..., H, F, J)."""
+    return (shares.unsqueeze(-1) * poses).sum(-4)
+
+
+def only_least(errors: Tensor) -> Tensor:
+    """Shares (..., H, F, J) that give each joint to the hypothesis of least error, the first of equal ones."""
+    return torch.zeros_like(errors).scatter_(-3, errors.argmin(-3, keepdim=True), 1.0)
+
+
+def near_least(errors: Tensor, tie: float) -> Tensor:
+    """Shares (..., H, F, J): all to the hypothesis of least error, or among those that are less than `tie` worse.
+
+    A share falls evenly with the error, to nothing at `tie`. So the pose is a continuous function of the errors: their
+    rounding, which changes with the batch and the device, cannot make a joint jump from one hypothesis to another.
+    """
+    shares = (1 - (errors - errors.amin(-3, keepdim=True)) / tie).clamp_min(0)
+    return shares / shares.sum(-3, keepdim=True)
 
 
 def fitted_roots(poses: Tensor, evidence: Evidence) -> Tensor:
@@ -62,43 +78,57 @@ def p_agg(poses: Tensor, evidence: Evidence) -> Tensor:
 def r_agg(poses: Tensor, evidence: Evidence) -> Tensor:
     """The mean weighted per joint by a softmax over reprojection errors, each hypothesis at its fitted root."""
     errors = reprojection_errors(poses, fitted_roots(poses, evidence), evidence)
-    weights = torch.softmax(-errors / evidence.temperature, dim=-3)
-    return (weights.unsqueeze(-1) * poses).sum(-4)
-
-
-def j_agg(poses: Tensor, evidence: Evidence) -> Tensor:
-    """JPMA (D3DP, section 3.4, eq. 9): each joint from the hypothesis that reprojects best, at the TRUE root."""
-    roots = evidence.root.unsqueeze(-4)
-    return _pick(poses, reprojection_errors(poses, roots, evidence).argmin(-3))
-
-
-def j_agg_fit(poses: Tensor, evidence: Evidence) -> Tensor:
-    """JPMA at the fitted root: nothing of the ground truth."""
-    return _pick(poses, reprojection_errors(poses, fitted_roots(poses, evidence), evidence).argmin(-3))
+    return assemble(poses, torch.softmax(-errors / evidence.temperature, dim=-3))
 
 
 def p_best(poses: Tensor, evidence: Evidence) -> Tensor:
     """The hypothesis nearest the truth, chosen per pose: an oracle."""
-    best = mpjpe(poses, evidence.pose.unsqueeze(-4)).argmin(-2)  # (..., F)
-    return _pick(poses, best.unsqueeze(-1).expand(*best.shape, poses.shape[-2]))
+    errors = mpjpe(poses, evidence.pose.unsqueeze(-4)).unsqueeze(-1)  # (..., H, F, 1)
+    return assemble(poses, only_least(errors))
+
+
+def j_agg(poses: Tensor, evidence: Evidence) -> Tensor:
+    """JPMA (D3DP, section 3.4, eq. 9): each joint from the hypothesis that reprojects best, at the TRUE root."""
+    return only_least(reprojection_errors(poses, evidence.root.unsqueeze(-4), evidence))
+
+
+def j_agg_fit(poses: Tensor, evidence: Evidence) -> Tensor:
+    """JPMA at the fitted root: nothing of the ground truth. Hypotheses that reproject alike (`TIE`) share a joint."""
+    return near_least(reprojection_errors(poses, fitted_roots(poses, evidence), evidence), TIE)
 
 
 def j_best(poses: Tensor, evidence: Evidence) -> Tensor:
     """Each joint from the hypothesis nearest the truth: an oracle."""
-    return _pick(poses, joint_errors(poses, evidence.pose.unsqueeze(-4)).argmin(-3))
+    return only_least(joint_errors(poses, evidence.pose.unsqueeze(-4)))
 
 
 @dataclass(frozen=True)
 class Aggregation:
+    """A row of the table. An aggregation that assembles joints gives the shares (..., H, F, J) that each hypothesis
+    has in each joint, any other the pose (..., F, J, 3)."""
+
     function: Callable[[Tensor, Evidence], Tensor]
     reads: tuple[str, ...] = ()  # of the ground truth: 'root', 'pose'
     camera: bool = False  # needs intrinsics
+    assembles: bool = False  # takes joints from different hypotheses
 
     @property
     def oracle(self) -> bool:
         return "pose" in self.reads
 
     def __call__(self, poses: Tensor, evidence: Evidence) -> Tensor:
+        """The aggregate (..., F, J, 3) of hypotheses (..., H, F, J, 3)."""
+        found = self._blindly(poses, evidence)
+        return assemble(poses, found) if self.assembles else found
+
+    def of_aligned(self, poses: Tensor, aligned: Tensor, evidence: Evidence) -> Tensor:
+        """The aggregate of hypotheses that were aligned with the truth one by one. An oracle chooses among the aligned
+        ones; any other decides by the poses as they were."""
+        if self.oracle or not self.assembles:
+            return self(aligned, evidence)
+        return assemble(aligned, self._blindly(poses, evidence))
+
+    def _blindly(self, poses: Tensor, evidence: Evidence) -> Tensor:
         hidden = {f.name: None for f in fields(evidence) if f.name in ("root", "pose") and f.name not in self.reads}
         return self.function(poses, replace(evidence, **hidden))
 
@@ -106,10 +136,10 @@ class Aggregation:
 AGGREGATIONS: dict[str, Aggregation] = {
     "P_Agg": Aggregation(p_agg),
     "R_Agg": Aggregation(r_agg, camera=True),
-    "J_Agg_fit": Aggregation(j_agg_fit, camera=True),
-    "J_Agg": Aggregation(j_agg, reads=("root",), camera=True),
+    "J_Agg_fit": Aggregation(j_agg_fit, camera=True, assembles=True),
+    "J_Agg": Aggregation(j_agg, reads=("root",), camera=True, assembles=True),
     "P_Best": Aggregation(p_best, reads=("pose",)),
-    "J_Best": Aggregation(j_best, reads=("pose",)),
+    "J_Best": Aggregation(j_best, reads=("pose",), assembles=True),
 }
 
 

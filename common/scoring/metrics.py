@@ -26,14 +26,12 @@ def procrustes_align(predicted: Tensor, target: Tensor) -> Tensor:
     a pose lie on one point, every joint of the answer is at the target's mean. Gradients are finite for every finite
     pose: a turn that the poses do not tell (both on a line, say) has gradient zero.
     """
-    predicted, target = torch.broadcast_tensors(predicted, target)
     mean_x, mean_y = target.mean(-2, keepdim=True), predicted.mean(-2, keepdim=True)
     x, y = target - mean_x, predicted - mean_y
-    norm_x, norm_y = (torch.linalg.matrix_norm(pose, keepdim=True) for pose in (x, y))
-    x, y = x / norm_x.clamp_min(SMALLEST), y / norm_y.clamp_min(SMALLEST)
+    y = y / torch.linalg.matrix_norm(y, keepdim=True).clamp_min(SMALLEST)
     covariance = y.mT @ x  # (..., 3, 3)
     rotation = nearest_rotation(covariance)
-    scale = norm_x * (rotation * covariance).sum((-2, -1), keepdim=True)  # (..., 1, 1): of the pose of unit size
+    scale = (rotation * covariance).sum((-2, -1), keepdim=True)  # (..., 1, 1): of the pose of unit size
     return scale * (y @ rotation) + mean_x
 
 
@@ -45,18 +43,19 @@ def nearest_rotation(matrix: Tensor) -> Tensor:
     skew(R^T dM) for the symmetric S = R^T M (Bregier 2021, section 3.3), and is zero where the sum of two of S's
     eigenvalues is.
     """
-    finite = torch.isfinite(matrix).all(-1).all(-1)[..., None, None]
+    finite = torch.isfinite(matrix).flatten(-2).all(-1)[..., None, None]
     matrix = torch.where(finite, matrix, 0.0)  # LAPACK gives up on NaN, and with it on the whole batch
     with torch.no_grad():
         u, s, vh = torch.linalg.svd(matrix)  # (..., 3, 3), (..., 3), (..., 3, 3)
-        last = torch.linalg.det(u @ vh).sign()  # -1: U V^T is a reflection, so the weakest axis is turned round
-        sign = torch.stack([torch.ones_like(last), torch.ones_like(last), last], -1)
-        rotation = (u * sign.unsqueeze(-2)) @ vh
+        sign = torch.ones_like(s)
+        sign[..., 2] = torch.linalg.det(u @ vh).sign()  # -1: U V^T is a reflection, so the weakest axis is turned round
+        s = s * sign
+        rotation = (u * sign[..., None, :]) @ vh
     if matrix.requires_grad:
         seen = rotation.mT @ matrix
         skew = vh @ (seen - seen.mT) @ vh.mT  # in the eigenvectors of S; zero but for rounding
-        pairs = (s * sign).unsqueeze(-1) + (s * sign).unsqueeze(-2)
-        told = pairs.abs() > 1e-6
+        pairs = s[..., :, None] + s[..., None, :]
+        told = pairs > 1e-6 * s[..., :1, None]
         omega = vh.mT @ torch.where(told, skew / torch.where(told, pairs, 1.0), 0.0) @ vh
         rotation = rotation + rotation @ (omega - omega.detach())
     return torch.where(finite, rotation, torch.nan)

@@ -47,8 +47,9 @@ def test_no_float64_tensor_reaches_the_device():
         noise = lambda h: lambda k: torch.empty(2, len(h), 3, 17, 3, device=device)  # noqa: E731
         with torch.no_grad():
             poses = lifter.sample(batch, 2, 3, noise)
-            columns = {name: a(poses, evidence_of(batch)) for name, a in AGGREGATIONS.items()}
-            score(poses, columns, batch, Sampling(2, 3, protocol_2=True))
+            evidence = evidence_of(batch)
+            columns = {name: a(poses, evidence) for name, a in AGGREGATIONS.items()}
+            score(poses, columns, evidence, Sampling(2, 3, protocol_2=True))
 
 
 def test_the_guard_can_fail():

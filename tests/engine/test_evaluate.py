@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,8 +72,7 @@ def test_published_scores_match_the_vectors(vectors):
         v["jpma/in/input2d_bFJ2"][:, None], v["jpma/in/intrinsic9"].expand(2, 1, 9), root[:, None], target[:, None]
     )
     columns = {name: a(poses, evidence) for name, a in AGGREGATIONS.items()}
-    batch = SimpleNamespace(positions_3d=target)
-    scored = score(poses, columns, batch, Sampling(4, 3, protocol_2=True, published=True))
+    scored = score(poses, columns, evidence, Sampling(4, 3, protocol_2=True, published=True))
     for protocol, short in (("protocol_1", "P1"), ("protocol_2", "P2")):
         means = scored[protocol].mean((0, 3))  # (K, columns)
         for column in ("J_Best", "P_Best", "P_Agg", "J_Agg"):

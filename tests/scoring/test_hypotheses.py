@@ -1,7 +1,20 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from common.scoring.hypotheses import AGGREGATIONS, Evidence, fitted_roots, reprojection_errors
+from common.scoring.hypotheses import (
+    AGGREGATIONS,
+    TIE,
+    Evidence,
+    assemble,
+    available,
+    average_repeats,
+    fitted_roots,
+    near_least,
+    only_least,
+    reprojection_errors,
+)
 from common.scoring.metrics import mpjpe, procrustes_align
 
 
@@ -84,3 +97,133 @@ def test_true_hypothesis_is_found_without_the_truth(case):
     assert float(mpjpe(picked, truth).mean()) < 1e-3
     roots = fitted_roots(poses, seen)[:, :, -1]
     torch.testing.assert_close(roots, evidence.root.expand_as(roots), atol=1e-3, rtol=0)
+
+
+PINHOLE = torch.tensor([2.0, 2.0, 0, 0, 0, 0, 0, 0, 0])
+
+
+def aside(*metres: float) -> tuple[torch.Tensor, Evidence]:
+    """Hypotheses (H, 1, 17, 3) of a person 4 m away whose joint 5 is so many metres aside; the evidence of a true pose.
+
+    One metre aside is 0.5 screen units; the true root is the evidence's.
+    """
+    true = 0.3 * torch.randn(1, 17, 3, generator=torch.Generator().manual_seed(0))
+    true[:, 0] = true[:, 5] = 0
+    root = torch.tensor([0.0, 0.0, 4.0]).view(1, 1, 3)
+    points = true + root
+    poses = true.repeat(len(metres), 1, 1, 1)
+    poses[:, 0, 5, 0] = torch.tensor(metres)
+    return poses, Evidence(2 * points[..., :2] / points[..., 2:], PINHOLE.view(1, 9)[0], root, true)
+
+
+def test_errors_are_in_screen_units_at_the_root():
+    poses, evidence = aside(0.0, 0.1, -0.2)
+    errors = reprojection_errors(poses, evidence.root.unsqueeze(-4), evidence)
+    torch.testing.assert_close(errors[:, 0, 5], torch.tensor([0.0, 0.05, 0.1]), atol=1e-6, rtol=0)
+    assert errors[:, 0, [j for j in range(17) if j != 5]].abs().max() < 1e-6
+    roots = fitted_roots(poses, evidence)
+    assert roots.shape == (3, 1, 1, 3) and (roots - evidence.root).abs().max() < 0.2
+
+
+def test_r_agg_weighs_by_a_softmax_at_its_temperature():
+    """0.01 screen units more of error are a weight e times less."""
+    poses, evidence = aside(0.05, 0.11, -0.3)
+    errors = reprojection_errors(poses, fitted_roots(poses, evidence), evidence)[:, 0, 5]
+    weights = torch.exp(-errors / 0.01)
+    expected = (weights * torch.tensor([0.05, 0.11, -0.3])).sum() / weights.sum()
+    torch.testing.assert_close(AGGREGATIONS["R_Agg"](poses, evidence)[0, 5, 0], expected)
+    warm = Evidence(evidence.keypoints_2d, evidence.intrinsics, temperature=1e9)
+    torch.testing.assert_close(AGGREGATIONS["R_Agg"](poses, warm), AGGREGATIONS["P_Agg"](poses, evidence))
+
+
+@pytest.mark.parametrize("name", ["J_Agg", "J_Agg_fit", "J_Best", "P_Best"])
+def test_the_best_hypothesis_gives_the_joint(name):
+    poses, evidence = aside(0.3, -0.02, 0.2)
+    picked = AGGREGATIONS[name](poses, evidence)
+    assert float(picked[0, 5, 0]) == pytest.approx(-0.02)
+
+
+def test_p_best_takes_a_whole_pose_and_j_best_joints():
+    poses, evidence = aside(0.3, 0.1)
+    poses[1, 0, 8] += 5.0
+    torch.testing.assert_close(AGGREGATIONS["P_Best"](poses, evidence), poses[0])
+    best = AGGREGATIONS["J_Best"](poses, evidence)
+    torch.testing.assert_close(best[0, 5], poses[1, 0, 5])
+    torch.testing.assert_close(best[0, 8], poses[0, 0, 8])
+
+
+def test_only_least_takes_the_first_of_equal_ones():
+    errors = torch.tensor([0.3, 0.2, 0.2, 0.9]).view(4, 1, 1)
+    assert only_least(errors).flatten().tolist() == [0, 1, 0, 0]
+
+
+def test_near_least_shares_between_ties():
+    errors = torch.tensor([0.5, 0.25, 0.25, 0.5]).view(4, 1, 1)
+    assert near_least(errors, 0.1).flatten().tolist() == [0, 0.5, 0.5, 0]
+    shares = near_least(torch.tensor([1.0, 1.5, 2.0, 9.0]).view(4, 1, 1), 1.0).flatten()
+    torch.testing.assert_close(shares, torch.tensor([2 / 3, 1 / 3, 0, 0]))
+    poses = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 1, 3)
+    torch.testing.assert_close(assemble(poses, shares.view(4, 1, 1)), torch.full((1, 1, 3), 1 / 3))
+
+
+@given(st.floats(0.001, 0.3), st.floats(-3e-7, 3e-7), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_rounding_makes_no_joint_jump(distance, rounding, seed):
+    """Two hypotheses equally far on either side: the pose moves by little of their distance, where J_Agg's jumps."""
+    poses, evidence = aside(distance, -distance)
+    noise = rounding * torch.randn(poses.shape, generator=torch.Generator().manual_seed(seed))
+    poses, moved = poses.double(), poses.double() + noise
+    evidence = Evidence(evidence.keypoints_2d.double(), evidence.intrinsics.double(), evidence.root.double())
+    before, after = (AGGREGATIONS["J_Agg_fit"](p, evidence) for p in (poses, moved))
+    assert (before - after).abs().max() < 0.05 * 2 * distance + 1e-5
+    for p in (poses, moved):  # what is published is one hypothesis or the other
+        joint = AGGREGATIONS["J_Agg"](p, evidence)[0, 5, 0]
+        assert abs(abs(float(joint)) - distance) < 1e-5
+
+
+def test_a_tie_is_a_hundredth_of_a_pixel():
+    """Of an image 1000 wide: 2e-5 screen units. Twice as much apart, the better one has the joint to itself."""
+    for apart, alone in ((0.5 * TIE, False), (2 * TIE, True)):
+        errors = torch.tensor([0.01, 0.01 + apart], dtype=torch.float64).view(2, 1, 1)
+        assert (float(near_least(errors, TIE)[0]) == 1) is alone
+    assert pytest.approx(0.01 * 2 / 1000) == TIE
+
+
+def test_rows_say_what_they_need():
+    assert list(AGGREGATIONS) == ["P_Agg", "R_Agg", "J_Agg_fit", "J_Agg", "P_Best", "J_Best"]
+    assert available(True) == AGGREGATIONS
+    assert list(available(False)) == ["P_Agg", "P_Best", "J_Best"]
+    assert [n for n, a in AGGREGATIONS.items() if a.assembles] == ["J_Agg_fit", "J_Agg", "J_Best"]
+    assert [n for n, a in AGGREGATIONS.items() if a.oracle] == ["P_Best", "J_Best"]
+    for aggregation in available(False).values():
+        poses, evidence = aside(0.1, 0.2)
+        assert aggregation(poses, Evidence(evidence.keypoints_2d, None, None, evidence.pose)).shape == (1, 17, 3)
+
+
+def test_what_is_hidden_cannot_be_read():
+    poses, evidence = aside(0.1, 0.2)
+    for name, aggregation in AGGREGATIONS.items():
+        seen = {}
+
+        def look(poses, evidence, seen=seen, inner=aggregation.function):
+            seen.update(root=evidence.root is not None, pose=evidence.pose is not None)
+            assert evidence.temperature == 0.5  # everything else arrives
+            return inner(poses, evidence)
+
+        spy = type(aggregation)(look, aggregation.reads, aggregation.camera, aggregation.assembles)
+        spy(poses, Evidence(evidence.keypoints_2d, evidence.intrinsics, evidence.root, evidence.pose, 0.5))
+        assert seen == {"root": "root" in aggregation.reads, "pose": "pose" in aggregation.reads}, name
+
+
+def test_of_aligned_decides_by_the_truth_after_and_by_the_image_before():
+    poses, evidence = aside(0.1, 0.4)
+    aligned = poses.flip(0)  # the hypothesis that reprojects best is the worse one after alignment
+    for name, expected in (("J_Agg", 0.4), ("J_Agg_fit", 0.4), ("J_Best", 0.1), ("P_Best", 0.1), ("P_Agg", 0.25)):
+        joint = AGGREGATIONS[name].of_aligned(poses, aligned, evidence)[0, 5, 0]
+        assert float(joint) == pytest.approx(expected), name
+
+
+def test_repeats_are_averaged_by_neighbours():
+    poses = torch.arange(6.0).view(1, 1, 6, 1, 1, 1)
+    assert average_repeats(poses, 3).flatten().tolist() == [1.0, 4.0]
+    assert average_repeats(poses, 2).shape == (1, 1, 3, 1, 1, 1)

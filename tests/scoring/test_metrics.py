@@ -92,12 +92,12 @@ def test_pck_and_auc_are_strict_at_the_threshold():
 
 @pytest.mark.parametrize("metric", POSE_METRICS.values(), ids=POSE_METRICS)
 @pytest.mark.parametrize("predicted", DEGENERATE)
-@pytest.mark.parametrize("target", ["", *DEGENERATE])
-def test_degenerate_poses_have_finite_errors_and_gradients(metric, predicted, target):
+def test_degenerate_poses_have_finite_errors_and_gradients(metric, predicted):
+    """Against a sound pose and against every degenerate one."""
     truth = poses(1, 2).float()
-    predicted = DEGENERATE[predicted](truth).requires_grad_()
-    target = DEGENERATE[target](truth) if target else truth
-    error = metric(predicted, target)
+    targets = torch.stack([truth, *(change(truth) for change in DEGENERATE.values())])
+    predicted = DEGENERATE[predicted](truth).expand_as(targets).clone().requires_grad_()
+    error = metric(predicted, targets)
     assert torch.isfinite(error).all() and (error >= 0).all()
     (error / error.detach().clamp_min(1)).sum().backward()  # a step is scaled
     assert torch.isfinite(predicted.grad).all()
@@ -140,10 +140,9 @@ def test_a_pose_that_is_not_finite_is_nan_after_alignment():
     assert nearest_rotation(torch.full((3, 3), torch.nan)).isnan().all()
 
 
-@given(st.integers(0, 10**6), st.booleans())
-@settings(max_examples=10, deadline=None)
-def test_gradients_of_the_alignment_are_those_of_finite_differences(seed, mirrored):
-    target, predicted = poses(seed, 2), poses(seed + 1, 2)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_gradients_of_the_alignment_are_those_of_finite_differences(mirrored):
+    target, predicted = poses(1)[:5], poses(2)[:5]
     if mirrored:
         predicted = predicted + 3 * target * torch.tensor([-1.0, 1, 1])
     both = (predicted.requires_grad_(), target.requires_grad_())
@@ -154,3 +153,17 @@ def test_gradients_where_the_svd_has_none():
     """Two axes alike: the singular values are equal, the rotation still has a derivative."""
     matrix = torch.diag(torch.tensor([2.0, 2.0, 1.0], dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(nearest_rotation, (matrix,))
+
+
+@pytest.mark.parametrize("change", DEGENERATE.values(), ids=DEGENERATE)
+def test_asking_for_gradients_changes_no_value(change):
+    target = poses(1, 3).float()
+    predicted = change(poses(2, 3).float())
+    aligned = procrustes_align(predicted, target)
+    assert torch.equal(procrustes_align(predicted.clone().requires_grad_(), target).detach(), aligned)
+
+
+def test_one_target_serves_many_poses():
+    target, predicted = poses(1, 1, 2), poses(2, 3, 2)
+    for metric in POSE_METRICS.values():
+        torch.testing.assert_close(metric(predicted, target), metric(predicted, target.expand_as(predicted)))
