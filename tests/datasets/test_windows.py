@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.datasets.clips import Clip
-from common.datasets.windows import Windows, published_test_starts, symmetric_starts
+from common.datasets.windows import Windows, published_chunk_starts, published_test_starts, symmetric_starts
 from common.geometry.camera import Camera
 from common.geometry.skeleton import H36M_17
 
@@ -126,3 +128,76 @@ def test_mirrored_rows_and_hidden_actions():
 def test_keys_name_windows_uniquely(length):
     windows = Windows([clip(9), clip(9, "Eating", 1)], H36M_17, length)
     assert len({windows.key(row) for row in range(len(windows))}) == len(windows)
+
+
+@pytest.mark.parametrize("length", [1, 5, 9])
+def test_a_network_of_the_middle_frame_answers_for_it(length):
+    """One window a frame; its 2D lies around the frame that is answered for, whose 2D `target_2d` is."""
+    sequence = clip(7)
+    windows = Windows([sequence], H36M_17, length, centre_only=True)
+    assert len(windows) == 7 and windows.output == 1
+    batch = windows.batch(range(7))
+    assert batch.keypoints_2d.shape == (7, length, 17, 2) and batch.mask.shape == (7, 1) and batch.mask.all()
+    assert torch.equal(batch.target_2d[:, 0], torch.from_numpy(sequence.keypoints_2d))
+    poses = torch.from_numpy(sequence.positions_3d)
+    assert torch.equal(batch.positions_3d[:, 0], poses - poses[:, :1])
+    assert torch.equal(batch.root[:, 0], poses[:, :1])
+    around = torch.arange(7)[:, None] + torch.arange(length) - length // 2
+    assert torch.equal(batch.keypoints_2d, torch.from_numpy(sequence.keypoints_2d)[around.clamp(0, 6)])
+
+
+def test_target_2d_is_all_of_the_input_where_every_frame_is_answered_for():
+    batch = Windows([clip(10)], H36M_17, 5).batch([0, 1])
+    assert torch.equal(batch.target_2d, batch.keypoints_2d)
+
+
+def test_starts_by_hand():
+    assert symmetric_starts(10, 4, 4) == [-1, 3, 7]
+    assert symmetric_starts(9, 4, 4) == [-1, 3, 7] and symmetric_starts(8, 4, 4) == [0, 4]
+    assert symmetric_starts(2, 5, 5) == [-1] and symmetric_starts(10, 4, 3) == [0, 3, 6]
+    assert published_test_starts(8, 4) == [0, 4] and published_test_starts(9, 4) == [0, 4, 5]
+    assert published_test_starts(4, 4) == [0] and published_test_starts(3, 4) == [0]
+    assert published_chunk_starts(4, 4, 2) == [] and published_chunk_starts(3, 4, 2) == []
+    assert published_chunk_starts(10, 4, 4) == [0, 3]
+    assert published_chunk_starts(5, 4, 1) == [0]
+    assert published_chunk_starts(11, 4, 3) == [0, 3, 6]
+
+
+def test_default_strides_and_the_rule_of_the_cut():
+    assert Windows([clip(10)], H36M_17, 4).start_of.tolist() == [-1, 3, 7]
+    assert Windows([clip(10)], H36M_17, 4, stride=3).start_of.tolist() == [0, 3, 6]
+    seen = []
+
+    def rule(frames, length, stride):
+        seen.append((frames, length, stride))
+        return [2]
+
+    windows = Windows([clip(10)], H36M_17, 4, stride=3, starts_of=rule)
+    assert windows.start_of.tolist() == [2] and seen == [(10, 4, 3)]
+
+
+def test_padding_counts_only_where_asked():
+    sequence = clip(3, valid=np.array([True, False, True]))
+    assert Windows([sequence], H36M_17, 5).mask[0].tolist() == [False, True, False, True, False]
+    padded = Windows([sequence], H36M_17, 5, count_padding=True).mask[0]
+    assert padded.tolist() == [True, True, False, True, True]
+
+
+def test_cameras_names_and_rows():
+    other = Camera("d", 1000, 1000, (3.0, 3.0, 0, 0, 0, 0, 0, 0, 0))
+    second = replace(clip(6, "Eating", 1), camera=other)
+    windows = Windows([clip(6), second], H36M_17, 3)
+    batch = windows.batch([3, 0])
+    assert batch.intrinsics[:, 0].tolist() == pytest.approx([3.0, 2.2]) and batch.rows.tolist() == [3, 0]
+    assert windows.has_camera and len(windows) == 4
+    assert windows.key(3) == "S1/Eating/d@3" and windows.key(0) == "S1/Walking 1/c@0"
+    unknown = Windows([clip(6), replace(second, camera=replace(other, intrinsics=None))], H36M_17, 3)
+    assert not unknown.has_camera and unknown.batch([0]).intrinsics is None
+    told = Windows([clip(6)], H36M_17, 3, action_names=["Eating"])
+    assert told.action_names == ("Eating",) and told.batch([0]).action.tolist() == [-1]
+
+
+def test_the_nearer_valid_frame_is_copied_the_earlier_of_two():
+    valid = np.array([False, False, True, False, False, False, True, False])
+    poses = Windows([clip(8, valid=valid)], H36M_17, 8).batch([0]).positions_3d[0]
+    assert torch.equal(poses, poses[[2, 2, 2, 2, 2, 6, 6, 6]]) and not torch.equal(poses[2], poses[6])

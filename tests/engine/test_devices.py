@@ -103,3 +103,131 @@ def test_freed_memory_is_kept():
         return int(done.stdout)
 
     assert faults(True) < 0.2 * faults(False)
+
+
+@pytest.fixture
+def group():
+    """A process group of this process alone, through which the calls of several go."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    devices.leave()
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_place_among_several_sums_waits_and_leads(group):
+    first = devices.Place(torch.device("cpu"), 0, 2)
+    assert first.first and float(first.sum(torch.tensor(3.0))) == 3
+    first.wait()
+    assert first.lead(lambda: "done") == "done"
+
+    def fails():
+        raise UserError("no such folder")
+
+    with pytest.raises(UserError, match="no such folder"):
+        first.lead(fails)
+
+
+def test_the_others_wait_for_the_first_and_end_with_it(monkeypatch):
+    second = devices.Place(torch.device("cpu"), 1, 2)
+    for errors, ends in ((0.0, False), (1.0, True)):
+        monkeypatch.setattr(torch.distributed, "all_reduce", lambda value, errors=errors: value.add_(errors))
+        if ends:
+            with pytest.raises(SystemExit) as left:
+                second.lead(lambda: pytest.fail("only the first process works"))
+            assert left.value.code == 2
+        else:
+            assert second.lead(lambda: pytest.fail("only the first process works")) is None
+
+
+def test_a_place_alone_needs_no_group():
+    alone = devices.Place(torch.device("cpu"))
+    assert alone.first and float(alone.sum(torch.tensor(2.0))) == 2 and alone.lead(lambda: 5) == 5
+    alone.wait()
+    devices.leave()
+
+
+def launched(monkeypatch, gpus: int, **variables) -> list[int]:
+    """Pretend that a launcher set the variables on a machine with GPUs; the numbers of the GPUs that are chosen."""
+    chosen: list[int] = []
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: chosen.append(device.index))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend: chosen.append(backend))
+    return chosen
+
+
+def test_a_launcher_of_several_processes_gives_each_its_gpu(monkeypatch):
+    """Without -gpu (its default is 0), `torchrun --nproc-per-node 2` means two GPUs."""
+    chosen = launched(monkeypatch, 4, RANK=1, WORLD_SIZE=2, LOCAL_RANK=1, LOCAL_WORLD_SIZE=2)
+    place = devices.join("0", pytest.fail)
+    assert (place.device, place.rank, place.world, place.first) == (torch.device("cuda", 1), 1, 2, False)
+    assert chosen == [1, "nccl"]
+    assert devices.under_launcher()
+    assert devices.join("2,3", pytest.fail).device == torch.device("cuda", 3)
+
+
+def test_more_processes_than_gpus_is_an_error(monkeypatch):
+    launched(monkeypatch, 2, RANK=0, WORLD_SIZE=3, LOCAL_RANK=0, LOCAL_WORLD_SIZE=3)
+    with pytest.raises(UserError, match="3 processes for 2"):
+        devices.join("0,1", print)
+
+
+def test_processes_on_the_cpu_join_by_gloo_and_only_the_first_speaks(monkeypatch):
+    chosen = launched(monkeypatch, 0, RANK=1, WORLD_SIZE=2)
+    assert devices.join("0", pytest.fail) == devices.Place(torch.device("cpu"), 1, 2)
+    assert chosen == ["gloo"]
+    monkeypatch.delenv("RANK")
+    monkeypatch.delenv("WORLD_SIZE")
+    lines: list[str] = []
+    assert devices.join("0", lines.append) == devices.Place(torch.device("cpu")) and len(lines) == 1
+    assert not devices.under_launcher()
+
+
+def test_one_process_a_gpu_and_the_worst_exit_code(monkeypatch):
+    """`run_on` starts its processes with a launcher's variables; a child killed by a signal counts too."""
+    started = []
+
+    class Process:
+        def __init__(self, target, args):
+            self.target, self.args, self.exitcode = target, args, None
+
+        def start(self):
+            started.append(self.args)
+
+        def join(self):
+            self.exitcode = {0: 0, 1: -9, 2: None}[self.args[0]]
+
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(torch.multiprocessing, "get_context", lambda kind: SimpleNamespace(Process=Process))
+    assert devices.run_on([0, 1, 2], max, "a") == 9
+    assert [args[:2] for args in started] == [(0, 3), (1, 3), (2, 3)]
+    assert len({args[2] for args in started}) == 1 and started[0][3:] == (max, ("a",))
+
+
+def test_a_started_process_finds_the_others(monkeypatch):
+    import os
+
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(SystemExit) as left:
+        devices._start(1, 2, 4711, lambda code: code, (7,))
+    assert left.value.code == 7
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    assert [os.environ[name] for name in names] == ["1", "1", "2", "2", "127.0.0.1", "4711"]
+
+
+def test_autocast_only_where_asked_for():
+    matrix = torch.ones(2, 2)
+    for amp, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        with devices.autocast(torch.device("cpu"), amp):
+            assert (matrix @ matrix).dtype == dtype
+
+
+def test_a_c_library_without_the_call_is_left_alone(monkeypatch):
+    def missing(name):
+        raise OSError
+
+    monkeypatch.setattr(devices.ctypes, "CDLL", missing)
+    devices.keep_memory()

@@ -221,3 +221,75 @@ def test_unit_rows_are_of_unit_length():
     torch.testing.assert_close(triangulate(points, scaled), found)
     plain = triangulate(points, projections, unit_rows=False)
     assert not torch.allclose(triangulate(points, scaled, unit_rows=False), plain)
+
+
+def test_a_camera_without_extrinsics_is_the_world():
+    points = torch.tensor([[0.1, -0.2, 3.0]], dtype=torch.float64)
+    camera = type(CAMERAS[0])("c", 1000, 1000, None)
+    assert torch.equal(camera.world_to_camera(points), points) and torch.equal(camera.camera_to_world(points), points)
+
+
+def test_a_quarter_turn():
+    """A positive quarter turn about z takes x to y, and y to -x; the camera is turned so into the world."""
+    half = 0.5**0.5
+    turn = torch.tensor([half, 0.0, 0.0, half], dtype=torch.float64)
+    x, y = torch.eye(3, dtype=torch.float64)[:2]
+    torch.testing.assert_close(quaternion_rotate(turn, x), y)
+    torch.testing.assert_close(quaternion_rotate(turn, y), -x)
+    torch.testing.assert_close(quaternion_rotate(quaternion_conjugate(turn), y), x)
+    camera = type(CAMERAS[0])("c", 1000, 1000, None, tuple(turn.tolist()), (1.0, 2.0, 3.0))
+    torch.testing.assert_close(camera.camera_to_world(x), torch.tensor([1.0, 3.0, 3.0], dtype=torch.float64))
+
+
+def test_every_lens_coefficient_by_hand():
+    lens = torch.tensor([2.0, 3.0, 0.1, -0.2, 0.3, -0.5, 0.7, 0.02, -0.03], dtype=torch.float64)
+    x, y = 0.6, -0.4
+    r2 = x * x + y * y
+    factor = 1 + 0.3 * r2 - 0.5 * r2**2 + 0.7 * r2**3 + 0.02 * x - 0.03 * y
+    expected = [2 * (x * factor + 0.02 * r2) + 0.1, 3 * (y * factor - 0.03 * r2) - 0.2]
+    screen = project(torch.tensor([[x, y, 1.0]], dtype=torch.float64), lens)
+    torch.testing.assert_close(screen, torch.tensor([expected], dtype=torch.float64))
+    assert project(torch.ones(1, 3), lens).dtype == torch.float32  # the points' precision, not the camera's
+
+
+def test_each_pose_is_seen_by_its_own_camera():
+    poses, root = people(2, 2)
+    cameras = torch.tensor([CAMERAS[0].intrinsics, CAMERAS[5].intrinsics], dtype=torch.float64)
+    points = poses + root
+    both = project(points, cameras)
+    for one, pose, camera in zip(both, points, cameras, strict=True):
+        torch.testing.assert_close(one, project(pose, camera))
+    rays = undistort(both, cameras)
+    torch.testing.assert_close(rays, points[..., :2] / points[..., 2:], atol=1e-7, rtol=0)
+
+
+def test_weights_are_relative():
+    poses, root = people(4)
+    points = poses + root
+    generator = torch.Generator().manual_seed(2)
+    rays = points[..., :2] / points[..., 2:]
+    rays = rays + 0.01 * torch.randn(rays.shape, generator=generator, dtype=torch.float64)
+    weights = torch.rand(rays.shape[:-1], generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(fit_root(poses, rays, 1e-3 * weights), fit_root(poses, rays, weights))
+    assert not torch.allclose(fit_root(poses, rays), fit_root(poses, rays, weights), atol=1e-4)
+
+
+def test_triangulation_of_a_batch_with_weights():
+    """Poses of a batch are found one by one; a view of weight 0 is not heard, small weights count like large ones."""
+    generator = torch.Generator().manual_seed(7)
+    points = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    rotations = torch.linalg.qr(torch.randn(2, 3, 3, 3, generator=generator, dtype=torch.float64)).Q
+    shift = torch.tensor([0.0, 0.0, 6.0], dtype=torch.float64).expand(2, 3, 3)
+    projections = torch.cat([rotations, shift[..., None]], -1)  # (B, V, 3, 4)
+    h = torch.einsum("bvik,bjk->bvji", rotations, points) + shift[:, :, None]
+    views = h[..., :2] / h[..., 2:]
+    found = triangulate(views.float(), projections)
+    assert found.dtype == torch.float64 and (found - points).abs().max() < 1e-5
+    views = views.clone()
+    views[:, 2] += 0.4  # one view is wrong
+    weights = torch.full((2, 3, 5), 0.01)
+    weights[:, 2] = 0
+    torch.testing.assert_close(triangulate(views, projections, weights), points)
+    assert (triangulate(views, projections) - points).abs().max() > 1e-2
+    each = torch.stack([triangulate(v, p) for v, p in zip(views, projections, strict=True)])
+    torch.testing.assert_close(triangulate(views, projections), each)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.scoring.annotations import ACTIVITIES, GROUP_JOINTS, JOINT_NAMES
-from common.scoring.measures import joint_errors, mean_of_sequences, score, score_errors
+from common.errors import UserError
+from common.scoring.annotations import ACTIVITIES, GROUP_JOINTS, JOINT_NAMES, Annotation
+from common.scoring.measures import joint_errors, mean_of_sequences, score, score_errors, valid_predictions
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 CEILING = 100 * 30 / 31
@@ -131,3 +132,68 @@ def test_mpjpe_of_the_measured_error_file():
         assert by_sequence[name].mpjpe[-1] == pytest.approx(row["mpjpe_mm"]["Average"], abs=1e-9)
     assert mean_of_sequences(by_sequence).mpjpe[-1] == pytest.approx(table["mean_over_sequences"]["mpjpe"], abs=1e-9)
     assert by_activity["All"].mpjpe[-1] == pytest.approx(table["mean_over_frames"]["mpjpe"], abs=1e-9)
+
+
+VALID = np.array([True, False, True, True])
+ANNOTATION = Annotation("TS3", np.zeros((4, 17, 3)), VALID, np.ones(4, int), "")
+
+
+def exported(frames=4, steps=2):
+    poses = np.random.default_rng(0).normal(size=(3, 17, frames, steps))
+    poses[:, ROOT] = 0
+    return poses
+
+
+def refusal(poses, layout="all"):
+    with pytest.raises(UserError) as caught:
+        valid_predictions(poses, ANNOTATION, layout, "file.mat")
+    return str(caught.value)
+
+
+def test_valid_frames_are_kept_in_order():
+    poses = exported()
+    kept = valid_predictions(poses, ANNOTATION, "all", "file.mat")
+    assert kept.shape == (2, 3, 17, 3)
+    np.testing.assert_array_equal(kept[1, 2], poses[:, :, 3, 1].T)
+    np.testing.assert_array_equal(kept[0, 1], poses[:, :, 2, 0].T)
+    stored = valid_predictions(exported(1, 3), ANNOTATION, "valid", "file.mat")
+    assert stored.shape == (1, 3, 17, 3)
+    np.testing.assert_array_equal(stored[0, 2], exported(1, 3)[:, :, 0, 2].T)
+
+
+def test_other_numbers_of_frames_are_refused():
+    assert "has 5 frames, its annotation has 4" in refusal(exported(5))
+    assert "has 2 frames" in refusal(exported(2, 3))  # three steps of two frames are not the three valid frames
+    for valid_only in (exported(1, 3), exported(3, 2)):
+        assert "holds the 3 valid frames only, not the 4" in refusal(valid_only)
+    for other in (exported(4, 1), exported(1, 4), exported(3, 1)):
+        assert "expects (3, 17, 1, 3)" in refusal(other, "valid")
+
+
+def test_only_valid_frames_must_be_numbers():
+    poses = exported()
+    poses[0, 3, 1, 0] = np.nan  # frame 1 is not valid
+    valid_predictions(poses, ANNOTATION, "all", "file.mat")
+    poses[0, 3, 2, 1], poses[1, 4, 3, 0] = np.inf, np.nan
+    assert "is NaN or infinite on valid frame 2 (2 such frames)" in refusal(poses)
+
+
+def test_the_pelvis_is_zero_to_a_micrometre():
+    """0.001 mm: the rounding of single precision passes, anything that shows does not."""
+    for offset, passes in ((0.0, True), (1e-3, True), (-1e-3, True), (1.2e-3, False), (-1.2e-3, False)):
+        poses = exported()
+        poses[1, ROOT, 3, 1] = offset
+        if passes:
+            assert valid_predictions(poses, ANNOTATION, "all", "file.mat").shape == (2, 3, 17, 3)
+        else:
+            assert "pelvis 0.0012 mm from zero" in refusal(poses)
+
+
+def test_activities_are_told_by_number():
+    errors = {"TS1": np.full((2, 17), 10.0), "TS2": np.full((1, 17), 40.0)}
+    by_sequence, by_activity = score_errors(errors, {"TS1": np.array([1, 7]), "TS2": np.array([7])})
+    assert list(by_sequence) == ["TS1", "TS2"] and list(by_activity) == [*ACTIVITIES, "All"]
+    assert by_activity[ACTIVITIES[0]].mpjpe[-1] == 10 and by_activity[ACTIVITIES[6]].mpjpe[-1] == 25
+    assert by_activity["All"].frames == 3 and by_activity["All"].mpjpe[-1] == 20
+    assert by_activity[ACTIVITIES[1]].frames == 0 and mean_of_sequences(by_sequence).frames == 3
+    assert mean_of_sequences(by_sequence).mpjpe[-1] == 25
