@@ -118,9 +118,12 @@ def h36m_labels(poses: Path, cameras: Sequence[str], rectified: bool, every: dic
 def calibrated_rig(path: Path, names: Sequence[str]) -> Rig:
     """Cameras of a calibration file."""
     table = read_json(path, "calibration file")
-    if not isinstance(table, dict) or not all(isinstance(table.get(name), dict) for name in names):
-        some = ", ".join(map(str, table)) if isinstance(table, dict) else "no cameras"
-        raise UserError(f"{path}: cameras {', '.join(names)} are asked for; it has {some[:200]}")
+    for name in names:
+        if not isinstance(table, dict) or name not in table:
+            some = ", ".join(map(str, table)) if isinstance(table, dict) else "no cameras"
+            raise UserError(f"{path}: camera {name} is asked for; it has {some[:200]}")
+        if not isinstance(table[name], dict):
+            raise UserError(f"{path}: camera {name} is no object with K, R, t, width and height")
     with understanding(path, "calibration file"):
         chosen = [table[name] for name in names]
         fields = [

@@ -68,7 +68,10 @@ class Tree:
 
         if name not in self.file:
             raise UserError(f"{self.path}: it has no {name}; it has {', '.join(self.names()[:8]) or 'nothing'}")
-        if not isinstance(self.file.get(name, getlink=True), h5py.HardLink):
+        link = self.file.get(name, getlink=True)
+        if link is None:
+            raise UserError(f"{self.path}: damaged, its {name} cannot be opened")
+        if not isinstance(link, h5py.HardLink):
             raise UserError(f"{self.path}: {name} is a link to another place, which is not followed")
         return self.file[name]
 

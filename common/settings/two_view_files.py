@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from common.errors import UserError
+from common.files.limits import require
 from common.files.texts import read_yaml
 from common.settings.two_view import KEYS
 
@@ -129,9 +130,9 @@ def read_config(path: Path, depth: int = 0) -> dict[str, object]:
     base = tree.pop("base", None)
     settings = {}
     if base is not None:
-        if depth > 4 or not isinstance(base, str) or not (path.parent / base).is_file():
-            raise UserError(f"{path}: base {base}: no such file")
-        settings = read_config(path.parent / base, depth + 1)
+        if depth > 4 or not isinstance(base, str):
+            raise UserError(f"{path}: base {str(base)[:80]}: no name of a file, or files that name each other")
+        settings = read_config(require(path.parent / base), depth + 1)
     return settings | flatten(tree)
 
 
