@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from common.adaptation.lifter import RefinedLifter, contents
+from common.adaptation.lifter import RefinedLifter, contents, without_additions
 from common.adaptation.losses import (
     Loss,
     View,
@@ -24,6 +24,7 @@ from common.adaptation.losses import (
     target_loss,
 )
 from common.adaptation.placement import Placed, place, place_published, residual_of_detector
+from common.adaptation.sizes import estimated_sizes, held_sizes, of_windows, same_cameras, scaled, true_sizes
 from common.datasets.windows import Batch, Windows
 from common.diffusion.noise import seed_of
 from common.engine.devices import Place, autocast
@@ -47,6 +48,7 @@ class AdaptationRecipe(Recipe):
     teacher: str = "none"  # or 'ema'
     ema_decay: float = 0.999
     smoothing: int = 51  # frames
+    size: str = "person"  # of placed poses: held for each person of the target, or 'source'
     detector_residual: bool = True
     published: bool = False
 
@@ -64,6 +66,19 @@ class Adapter(Trainer):
             torch.tensor([getattr(target.clips[c].camera, side) for c in target.clip_of], device=place.device)
             for side in ("width", "height")
         )
+        self.sizes = self._sizes()
+
+    def _sizes(self) -> tuple[Tensor, Tensor] | None:
+        """Sizes of the people in the windows of source and target (W,); None where placed poses keep their own."""
+        recipe, source, target = self.recipe, self.source, self.target
+        if recipe.published or recipe.size == "source":
+            return None
+        sampling = Sampling(recipe.hypotheses, recipe.steps, recipe.batch, recipe.seed, amp=recipe.amp)
+        frozen = without_additions(self.lifter)
+        truth = true_sizes(source)
+        ours, theirs = (estimated_sizes(frozen, w, sampling, self.place) for w in (source, target))
+        held = held_sizes(theirs, ours, truth, same_cameras(source, target))
+        return of_windows(truth, source), of_windows(held, target)
 
     def modules(self) -> Iterable[nn.Module]:
         return (self.lifter,)
@@ -144,6 +159,9 @@ class Adapter(Trainer):
 
     def _source_loss(self, rows: Tensor, target_rows: Tensor, at: tuple[int, int]) -> Loss:
         batch, target = self.source.batch(rows), self.target.batch(target_rows)
+        if self.sizes is not None:
+            ours, theirs = (of[r.to(of.device)] for of, r in zip(self.sizes, (rows, target_rows), strict=True))
+            batch = scaled(batch, theirs / ours)
         placed = self._place(batch, target, target_rows, at)
         batch = replace(batch, keypoints_2d=placed.keypoints_2d, root=placed.root, intrinsics=placed.intrinsics)
         poses = self._sample(self.lifter, batch, "source", *at)

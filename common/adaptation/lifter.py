@@ -75,6 +75,16 @@ def for_evaluation(lifter: RefinedLifter) -> RefinedLifter:
     return lifter.eval()
 
 
+def without_additions(lifter: RefinedLifter) -> RefinedLifter:
+    """A copy that computes what the source lifter computes, however far the lifter has been adapted."""
+    lifter = copy.deepcopy(lifter).requires_grad_(False)
+    lifter.refiner = None
+    for layer in lifter.modules():
+        if isinstance(layer, LoRALinear):
+            layer.scale = 0.0
+    return lifter.eval()
+
+
 def contents(lifter: RefinedLifter) -> dict:
     """The weights that a checkpoint stores, on the CPU."""
     out = {"weights": _cpu(lifter.denoiser.state_dict())}

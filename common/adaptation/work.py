@@ -107,6 +107,7 @@ def recipe_of(settings: Settings, own: AdaptationSettings, frames: int) -> Adapt
         teacher=own.teacher,
         ema_decay=own.ema_decay,
         smoothing=own.placement_smoothing,
+        size=own.size,
         detector_residual=not own.placement_exact_2d,
         published=settings.published,
         seed=settings.run.seed,
@@ -117,7 +118,7 @@ def recipe_of(settings: Settings, own: AdaptationSettings, frames: int) -> Adapt
 
 def facts_of(settings: Settings, own: AdaptationSettings) -> dict:
     """How the weights came about, for the card."""
-    names = ("target", "target_split", "root", "teacher", "select")
+    names = ("target", "target_split", "root", "teacher", "size", "select")
     sampling = settings.evaluation
     return {name: getattr(own, name) for name in names} | {
         "protocol": settings.data.protocol,

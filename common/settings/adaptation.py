@@ -88,6 +88,12 @@ class AdaptationSettings:
     placement_smoothing: int = flag(
         "--placement-smoothing", help="frames over which a placed root is averaged", default=51, type=NATURAL
     )
+    size: str = flag(
+        "--size",
+        help="placed poses: size of the target's person as the source lifter sees it, or their own",
+        default="person",
+        choices=("person", "source"),
+    )
     placement_exact_2d: bool = switch(
         "--placement-exact-2d", help="placed poses get exact 2D, without the errors of the source's detector"
     )

@@ -81,6 +81,7 @@ def test_targets_truth_is_not_read(source_content, clips, teacher):
     recipe = replace(RECIPE, teacher=teacher)
     told = run(make_adapter(source_content, clips, recipe))
     untold = run(make_adapter(source_content, clips, recipe, target=blank))
+    assert all(torch.equal(a, b) for a, b in zip(told.sizes, untold.sizes, strict=True))
     for name, value in weights(told).items():
         assert torch.equal(value, weights(untold)[name]), name
     assert told.history[0]["reprojection_px"] == untold.history[0]["reprojection_px"]
