@@ -112,6 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("-k", "--keypoints", default="cpn_ft_h36m_dbb")
     parser.add_argument("-e", "--epochs", type=int, default=3, help="of adaptation; the source trains 4")
     parser.add_argument("--variants", default="none,ema", help="teachers to adapt with, comma list")
+    parser.add_argument("--size", default="person", choices=("person", "source"), help="of placed poses")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--gpu", default="-1")
     return guarded(compare, parser.parse_args(argv))
@@ -124,7 +125,7 @@ def compare(arguments: argparse.Namespace) -> int:
     SOURCES[NAME + "_takes"] = Source(partial(target_takes, seed=seed), H36M_17, NAME)
     typed = ["--data-root", str(arguments.folder), "-c", str(arguments.out), "-k", arguments.keypoints, *SMALL.split()]
     typed += ["-e", str(arguments.epochs), "--target", NAME, "-str", "S1,S5", "-ste", "S9,S11"]
-    typed += ["--seed", str(seed), "-gpu", arguments.gpu]
+    typed += ["--seed", str(seed), "-gpu", arguments.gpu, "--size", arguments.size]
     settings, own, _ = read_settings("h36m_transfer", typed)
     place = devices.join(arguments.gpu, say)
     source = find_source(settings, own, place)

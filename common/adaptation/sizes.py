@@ -19,6 +19,7 @@ from common.datasets.windows import Batch, Windows
 from common.diffusion.lifter import DiffusionLifter
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling, sample
+from common.errors import UserError
 from common.geometry.skeleton import Skeleton
 
 WINDOWS = 64  # of each person, evenly spaced; the median of so many is good to about one per cent
@@ -38,6 +39,8 @@ def rows_of_people(windows: Windows) -> dict[str, Tensor]:
     for row, clip in enumerate(windows.clip_of):
         if seen[row]:
             people.setdefault(windows.clips[clip].subject, []).append(row)
+    if not people:
+        raise UserError("no valid frame in the clips to adapt from or on")
     return {s: torch.tensor(rows[:: -(-len(rows) // WINDOWS)]) for s, rows in people.items()}
 
 

@@ -23,6 +23,7 @@ from common.datasets.windows import Windows
 from common.diffusion.lifter import DiffusionLifter, d3dp_diffusion
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
+from common.errors import UserError
 from common.geometry.camera import project
 from common.geometry.skeleton import H36M_17
 from common.models import build
@@ -111,6 +112,8 @@ def test_people_are_told_apart_and_empty_windows_left_out():
     many = Windows(make_clips(SOURCE_CAMERA, 1, count=1, frames=9 * 200), H36M_17, 9)
     rows = rows_of_people(many)["S1"]
     assert 32 < len(rows) <= 64 and (rows.diff() == rows[1]).all()
+    with pytest.raises(UserError, match="no valid frame"):
+        rows_of_people(Windows(clips[:1], H36M_17, 9))
     assert of_windows({"S1": 3.0, "S5": 4.0}, windows).tolist() == [3.0] * 4 + [4.0] * 2
     assert of_windows({"S5": 4.0}, windows).tolist() == [4.0] * 6
 
