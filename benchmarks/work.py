@@ -20,7 +20,7 @@ from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import window_noise
 from common.engine.chunks import remember
 from common.engine.devices import Place, autocast
-from common.engine.evaluate import Sampling, evidence_of, load_of, sample, score
+from common.engine.evaluate import Sampling, evidence_of, frame_errors, load_of, sample
 from common.engine.trainer import LifterRecipe, LifterTrainer
 from common.geometry.skeleton import H36M_17
 from common.models import REGISTRY, build
@@ -225,7 +225,7 @@ class Bench:
         shape = (1, self.size.steps, self.size.samples, *batch.positions_3d.shape[1:])
         noise = 0.05 * torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(self.device)
         poses = batch.positions_3d[:, None, None] + noise
-        return poses, batch, Sampling(self.size.samples, self.size.steps, 1, protocol_2=True)
+        return poses, batch, Sampling(self.size.samples, self.size.steps, 1, metrics=("mpjpe", "p_mpjpe"))
 
     def _metrics(self, mode: Mode) -> Callable[[], dict[str, Tensor]]:
         poses, batch, how = self._scored()
@@ -233,7 +233,7 @@ class Bench:
         def work():
             evidence = evidence_of(batch)
             columns = {name: AGGREGATIONS[name](poses, evidence) for name in COLUMNS}
-            return score(poses, columns, evidence, how)
+            return frame_errors(poses, columns, evidence, H36M_17, how)
 
         return work
 

@@ -138,7 +138,10 @@ def evaluation(bench: Bench) -> dict:
     scored = seconds_of(bench._plain_metrics(), bench.device)
     for mode in (MODES["TF32"], MODES["bf16"]):
         set_tf32(mode.tf32)
-        lifter, how = bench.lifter(mode, False), Sampling(size.samples, size.steps, windows, protocol_2=True)
+        lifter, how = (
+            bench.lifter(mode, False),
+            Sampling(size.samples, size.steps, windows, metrics=("mpjpe", "p_mpjpe")),
+        )
         how = replace(how, amp=mode.amp)
         whole = lambda lifter=lifter, how=how: evaluate(lifter, bench.windows, how, bench.place, limit=1)  # noqa: E731
         chunk = whole().chunk  # chooses the chunk; timed is the next one

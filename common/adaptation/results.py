@@ -48,7 +48,8 @@ def evaluate_file(
         device=place.device,
         published_test=settings.published,
     )
-    sampling, limit = replace(sampling_of(settings, card), protocol_2=True), 2 if settings.run.debug else None
+    sampling = sampling_of(settings, card)
+    sampling, limit = replace(sampling, metrics=(*sampling.metrics, "p_mpjpe")), 2 if settings.run.debug else None
     exports = own.target == "3dhp" and not settings.run.debug
 
     def scores(lifter: RefinedLifter, export: Path, title: str) -> dict:

@@ -154,7 +154,12 @@ def _epochs(
 ) -> None:
     asked, training = settings.evaluation, settings.training
     sampling = Sampling(
-        asked.hypotheses, asked.sampling_timesteps, 64, settings.run.seed, amp=settings.run.amp, protocol_2=True
+        asked.hypotheses,
+        asked.sampling_timesteps,
+        64,
+        settings.run.seed,
+        amp=settings.run.amp,
+        metrics=("mpjpe", "p_mpjpe"),
     )
     limit = adapter.recipe.limit
 

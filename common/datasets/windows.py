@@ -151,6 +151,10 @@ class Windows:
         """The window's name, by which its noise is drawn."""
         return f"{self.clips[self.clip_of[row]].key}@{self.start_of[row]}"
 
+    def frames_of(self, row: int) -> np.ndarray:
+        """The frames (F,) of its clip that a window answers for; some may lie outside the clip."""
+        return self.start_of[row] + self.answered.start + np.arange(self.output)
+
     def batch(self, rows: Sequence[int] | Tensor, flipped: Tensor | None = None, untold: Tensor | None = None) -> Batch:
         """Gather windows; where `flipped` (B,) is True the body is mirrored, where `untold` the action is hidden."""
         rows = torch.as_tensor(rows, dtype=torch.long)

@@ -17,8 +17,9 @@ from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import window_noise
 from common.engine.chunks import Load, chunk_for, in_chunks
 from common.engine.devices import Place, autocast
+from common.geometry.skeleton import Skeleton
 from common.scoring.hypotheses import AGGREGATIONS, Evidence, available, average_repeats
-from common.scoring.metrics import mpjpe, procrustes_align
+from common.scoring.metrics import Metric, metrics_named, mpjpe
 
 EVALUATION_WINDOWS = 4  # windows at a time where -b does not say
 
@@ -31,7 +32,7 @@ class Sampling:
     steps: int = 1
     windows: int = EVALUATION_WINDOWS  # at a time; P_Best under the published protocol depends on it
     seed: int = 1
-    protocol_2: bool = False
+    metrics: tuple[str, ...] = ("mpjpe",)  # rows of METRICS; MPJPE is always there
     published: bool = False
     amp: bool = False
     neutral: bool = False  # hide the action
@@ -41,18 +42,20 @@ class Sampling:
 
 @dataclass
 class Errors:
-    """Sums of frame errors in mm, per protocol: (clips, steps, columns), float64, and the frames behind them."""
+    """Sums of frame errors, by the metric's key: (clips, steps, columns), float64, and the frames behind them."""
 
     columns: tuple[str, ...]
     sums: dict[str, np.ndarray]
     frames: np.ndarray  # (clips,)
+    counts: dict[str, np.ndarray]  # (clips,), of each metric: fewer than `frames` where it compares neighbours
     seconds: float = 0.0
     chunk: int = 0
     extra: dict = field(default_factory=dict)
 
-    def mean(self, protocol: str, clips: np.ndarray) -> np.ndarray:
-        """Mean over the frames of some clips, (steps, columns), mm."""
-        return self.sums[protocol][clips].sum(0) / max(self.frames[clips].sum(), 1)
+    def mean(self, metric: str, clips: np.ndarray) -> np.ndarray:
+        """Mean over the frames of some clips, (steps, columns), in the metric's unit. NaN where there is no frame."""
+        count = self.counts[metric][clips].sum()
+        return self.sums[metric][clips].sum(0) / (count or np.nan)
 
 
 def evaluate(
@@ -71,15 +74,24 @@ def evaluate(
     """
     # Published evaluations run one action at a time: where the network mixes up the texts of a batch, so does this one.
     apart = sampling.published or (getattr(lifter.denoiser, "mixes_texts", False) and not sampling.neutral)
-    rows = _slices(windows, sampling.windows, apart)[:limit]
+    metrics = metrics_named(sampling.metrics)
+    over_clips = {name: m for name, m in metrics.items() if m.lost}
+    rows = _slices(windows, sampling.windows, apart or bool(over_clips))[:limit]
     aggregations = available(windows.has_camera)
     names = tuple(aggregations)
-    protocols = ("protocol_1", "protocol_2") if sampling.protocol_2 else ("protocol_1",)
-    sums = {p: torch.zeros(len(windows.clips), sampling.steps, len(names), dtype=torch.float64) for p in protocols}
+    shape = (len(windows.clips), sampling.steps, len(names))
+    sums = {m.key: torch.zeros(shape, dtype=torch.float64) for m in metrics.values() if not m.lost}
     frames = torch.zeros(len(windows.clips), dtype=torch.float64)
+    whole = ClipErrors(windows, over_clips, shape) if over_clips else None
     lifter.eval()
     start, chunk = time.time(), 0
-    bar = tqdm(rows[place.rank :: place.world], desc=title, leave=False, disable=not place.first, mininterval=1)
+    # Neighbouring frames are compared within a process, so then a clip is one process's.
+    mine = (
+        [r for r in rows if windows.clip_of[int(r[0])] % place.world == place.rank]
+        if over_clips
+        else (rows[place.rank :: place.world])
+    )
+    bar = tqdm(mine, desc=title, leave=False, disable=not place.first, mininterval=1)
     for part in bar:
         batch = batch_of(windows, part, sampling)
         poses = sample(lifter, windows, batch, sampling, place)  # (B, K, H, F, J, 3)
@@ -88,16 +100,67 @@ def evaluate(
         columns = {name: a(poses, evidence) for name, a in aggregations.items()}  # each (B, K, F, J, 3)
         if observe:
             observe(batch, {"hypotheses": poses, **columns})
-        scored = score(poses, columns, evidence, sampling)
+        scored = frame_errors(poses, columns, evidence, windows.skeleton, sampling)
         clip = torch.from_numpy(windows.clip_of)[part]
         mask = batch.mask.sum(1).cpu().double()  # (B,)
         frames.index_add_(0, clip, mask)
-        for protocol, errors in scored.items():  # (B, K, columns, F)
+        for name, errors in scored.items():  # (B, K, columns, F)
             kept = torch.where(batch.mask[:, None, None], errors.float(), 0).sum(-1)  # MPS has no float64
-            sums[protocol].index_add_(0, clip, 1000 * kept.cpu().double())
-    group = [place.sum(t.to(place.device)).cpu() if place.world > 1 else t for t in (frames, *sums.values())]
-    result = dict(zip(protocols, (t.numpy() for t in group[1:]), strict=True))
-    return Errors(names, result, group[0].numpy(), time.time() - start, chunk)
+            sums[metrics[name].key].index_add_(0, clip, metrics[name].factor * kept.cpu().double())
+        if whole:
+            whole.add(batch, torch.stack(list(columns.values()), 2))
+    counts = {key: frames.clone() for key in sums}
+    if whole:
+        whole.finish()
+        sums, counts = sums | whole.sums, counts | whole.counts
+    if place.world > 1:
+        frames, *rest = (place.sum(t.to(place.device)).cpu() for t in (frames, *sums.values(), *counts.values()))
+        sums = dict(zip(sums, rest[: len(sums)], strict=True))
+        counts = dict(zip(counts, rest[len(sums) :], strict=True))
+    keys = [m.key for m in metrics.values()]
+    found = {key: sums[key].numpy() for key in keys}
+    return Errors(names, found, frames.numpy(), {key: counts[key].numpy() for key in keys}, time.time() - start, chunk)
+
+
+class ClipErrors:
+    """Metrics that compare neighbouring frames, over whole clips: windows come in order and are put together again.
+
+    Only the clip in hand is kept. A value counts where all the frames behind it are valid.
+    """
+
+    def __init__(self, windows: Windows, metrics: dict[str, Metric], shape: tuple[int, int, int]):
+        self.windows, self.metrics, self.shape, self.clip = windows, metrics, shape, -1
+        self.sums = {m.key: torch.zeros(shape, dtype=torch.float64) for m in metrics.values()}
+        self.counts = {m.key: torch.zeros(shape[0], dtype=torch.float64) for m in metrics.values()}
+
+    def add(self, batch: Batch, poses: Tensor) -> None:
+        """Take the poses (B, K, columns, F, J, 3) of a batch."""
+        poses, truth, mask = poses.cpu(), batch.positions_3d.cpu(), batch.mask.cpu()
+        for b, row in enumerate(batch.rows.tolist()):
+            if self.windows.clip_of[row] != self.clip:
+                self.finish()
+                self.clip = int(self.windows.clip_of[row])
+                frames, joints = len(self.windows.clips[self.clip]), poses.shape[-2]
+                self.poses = torch.zeros(*self.shape[1:], frames, joints, 3)
+                self.truth = torch.zeros(frames, joints, 3)
+                self.valid = torch.zeros(frames, dtype=torch.bool)
+            at = torch.from_numpy(self.windows.frames_of(row))
+            inside = (at >= 0) & (at < len(self.valid))
+            self.poses[:, :, at[inside]] = poses[b][:, :, inside]
+            self.truth[at[inside]], self.valid[at[inside]] = truth[b][inside], mask[b][inside]
+
+    def finish(self) -> None:
+        """Score the clip in hand."""
+        if self.clip < 0:
+            return
+        for m in self.metrics.values():
+            count = len(self.valid) - m.lost
+            if count > 0:
+                kept = torch.stack([self.valid[n : n + count] for n in range(m.lost + 1)]).all(0)
+                errors = m.of(self.poses, self.truth, self.windows.skeleton).double()  # (K, columns, F - lost)
+                self.sums[m.key][self.clip] = m.factor * torch.where(kept, errors, 0).sum(-1)
+                self.counts[m.key][self.clip] = kept.sum()
+        self.clip = -1
 
 
 def batch_of(windows: Windows, rows: Sequence[int] | Tensor, sampling: Sampling) -> Batch:
@@ -145,25 +208,35 @@ def load_of(batch: Batch, sampling: Sampling) -> Load:
     return Load(x.device, tuple(x.shape[1:]), sampling.amp, sampling.flip, len(x), draws)
 
 
-def score(poses: Tensor, columns: dict[str, Tensor], evidence: Evidence, sampling: Sampling) -> dict[str, Tensor]:
-    """Frame errors of each column (B, K, columns, F), metres, by protocol. One Procrustes pass serves all columns."""
+def frame_errors(
+    poses: Tensor, columns: dict[str, Tensor], evidence: Evidence, skeleton: Skeleton, sampling: Sampling
+) -> dict[str, Tensor]:
+    """Frame errors of each column (B, K, columns, F), metres, by metric. One alignment serves all columns.
+
+    Metrics over whole clips are left to `ClipErrors`.
+    """
     target = evidence.pose.unsqueeze(2)  # (B, 1, 1, F, J, 3)
     stacked = torch.stack(list(columns.values()), 2)  # (B, K, columns, F, J, 3)
-    first = mpjpe(stacked, target)
-    scored = {"protocol_1": first}
-    if sampling.protocol_2:
-        aligned = procrustes_align(torch.cat([stacked, poses], 2), target)
-        ours, hypotheses = aligned.split([len(columns), poses.shape[2]], 2)
-        scored["protocol_2"] = second = mpjpe(ours, target)
-        for c, row in enumerate(AGGREGATIONS[name] for name in columns):
-            # A choice of whole poses by the truth is made in the protocol that is scored; joints are assembled, then
-            # aligned (published: aligned, then assembled).
-            if (row.oracle and not row.assembles) or (row.assembles and sampling.published):
-                second[:, :, c] = mpjpe(row.of_aligned(poses, hypotheses, evidence), evidence.pose)
-    if sampling.published:
-        whole = [c for c, name in enumerate(columns) if AGGREGATIONS[name].oracle and not AGGREGATIONS[name].assembles]
-        for errors, compared in ((first, poses), *([(second, hypotheses)] if sampling.protocol_2 else [])):
-            errors[:, :, whole] = _best_of_batch(mpjpe(compared, target)).unsqueeze(2)
+    rows = [AGGREGATIONS[name] for name in columns]
+    whole = [c for c, row in enumerate(rows) if row.oracle and not row.assembles]
+    scored = {}
+    for name, metric in metrics_named(sampling.metrics).items():
+        if metric.lost:
+            continue
+        ours, hypotheses = stacked, poses
+        if metric.align:
+            ours, hypotheses = metric.align(torch.cat([stacked, poses], 2), target).split(
+                [len(columns), poses.shape[2]], 2
+            )
+        scored[name] = errors = metric.of(ours, target, skeleton)
+        if metric.align:
+            for c, row in enumerate(rows):
+                # A choice of whole poses by the truth is made in the protocol that is scored; joints are assembled,
+                # then aligned (published: aligned, then assembled).
+                if c in whole or (row.assembles and sampling.published):
+                    errors[:, :, c] = metric.of(row.of_aligned(poses, hypotheses, evidence), evidence.pose, skeleton)
+        if sampling.published and metric.key in ("protocol_1", "protocol_2"):
+            errors[:, :, whole] = _best_of_batch(mpjpe(hypotheses, target)).unsqueeze(2)
     return scored
 
 

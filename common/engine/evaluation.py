@@ -26,7 +26,7 @@ from common.engine.opening import Opened, open_lifter
 from common.files.writing import append_line, save_json
 from common.models import entry
 from common.scoring.hypotheses import available
-from common.scoring.metrics import mpjpe, p_mpjpe
+from common.scoring.metrics import metrics_named, mpjpe, p_mpjpe
 from common.settings.lifting import Settings
 
 
@@ -34,6 +34,7 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
     """Score a checkpoint on the test clips: tables on screen, text log, report.json. Returns the report."""
     notice = say if place.first else (lambda line: None)
     data, folder = settings.data, Path(settings.run.checkpoint)
+    metrics_named(settings.evaluation.metrics)  # a wrong name is told before the work
     place.lead(lambda: writable(folder))
     opened = open_lifter(path, settings, place, notice)
     lifter, card = opened.lifter, opened.card
@@ -85,6 +86,7 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
         "seed": sampling.seed,
         "frames": int(errors.frames.sum()),
         "cost": _cost(lifter, windows, sampling, errors, flop, place),
+        "units": {m.key: m.unit for m in metrics_named(sampling.metrics).values()},
         "columns": report.column_facts(errors.columns),
         "mean_pose": means,
         "results": results,
@@ -121,7 +123,7 @@ def sampling_of(settings: Settings, card: dict) -> Sampling:
         steps=asked.sampling_timesteps,
         windows=asked.batch_size_eval or EVALUATION_WINDOWS,
         seed=settings.run.seed,
-        protocol_2=asked.p2,
+        metrics=tuple(dict.fromkeys(("mpjpe", *(("p_mpjpe",) if asked.p2 else ()), *asked.metrics))),
         published=settings.published,
         amp=settings.run.amp,
         flip=asked.test_time_augmentation,

@@ -33,7 +33,7 @@ class PoseCollector:
             values = poses[name].cpu().numpy()
             for b, row in enumerate(batch.rows.tolist()):
                 target = clips[self.windows.clip_of[row]]
-                frames = self.windows.start_of[row] + self.windows.answered.start + np.arange(self.windows.output)
+                frames = self.windows.frames_of(row)
                 inside = (frames >= 0) & (frames < target.shape[1])
                 target[:, frames[inside]] = values[b][:, inside]
 

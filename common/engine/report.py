@@ -7,12 +7,13 @@ import numpy as np
 from common.datasets.clips import Clip
 from common.engine.evaluate import Errors
 from common.scoring.hypotheses import AGGREGATIONS
+from common.scoring.metrics import METRICS
 
-TITLES = {"protocol_1": "Protocol #1 Error (MPJPE)", "protocol_2": "Protocol #2 Error (P-MPJPE)"}
+ROWS = {metric.key: metric for metric in METRICS.values()}
 
 
 def summarise(errors: Errors, clips: list[Clip], chosen: np.ndarray | None = None) -> list[dict]:
-    """The report's `results`: per step and protocol, the errors in mm by action, action-wise and frame-wise.
+    """The report's `results`: per step and metric, the errors by action, action-wise and frame-wise.
 
     `chosen` (clips,) restricts the summary, for example to one subject.
     """
@@ -23,7 +24,7 @@ def summarise(errors: Errors, clips: list[Clip], chosen: np.ndarray | None = Non
     for protocol in errors.sums:
         by_action = {a: errors.mean(protocol, rows) for a, rows in of_action.items()}
         frame_wise = errors.mean(protocol, chosen)
-        action_wise = np.mean(list(by_action.values()), 0)
+        action_wise = np.nanmean(list(by_action.values()), 0)  # NaN: clips too short for the metric
         for k, result in enumerate(results):
 
             def named(table, k=k):
@@ -67,21 +68,21 @@ def heading(name: str) -> str:
 
 
 def table(results: list[dict], columns: list[str], title: str, mean_pose: dict[str, dict] | None = None) -> str:
-    """The last step's errors as lines of text: a row an action, then the averages; mm."""
+    """The last step's errors as lines of text, a table a metric: a row an action, then the averages."""
     heads = [heading(c) for c in columns]
     widths = [max(len(h), 8) for h in heads]
     lines = []
-    for protocol in [p for p in TITLES if p in results[-1]]:
+    for protocol in [p for p in ROWS if p in results[-1]]:
         block = results[-1][protocol]
         rows = [(name, block["actions"][name]) for name in block["actions"]]
         rows += [("action-wise average", block["action_wise"]), ("frame-wise average", block["frame_wise"])]
         first = max(len(name) for name, _ in rows)
-        lines += [f"{title}, {TITLES[protocol]}, mm, step {len(results)} of {len(results)}"]
+        lines += [f"{title}, {ROWS[protocol].title}, {ROWS[protocol].unit}, step {len(results)} of {len(results)}"]
         lines += [" " * first + "  " + "  ".join(h.rjust(w) for h, w in zip(heads, widths, strict=True))]
         for name, values in rows:
             cells = "  ".join(f"{values[c]:.2f}".rjust(w) for c, w in zip(columns, widths, strict=True))
             lines.append(f"{name.ljust(first)}  {cells}")
-        if mean_pose:
+        if mean_pose and protocol in mean_pose:
             value = mean_pose[protocol]["action_wise"]
             lines.append(f"mean_pose (the training mean as the answer), action-wise: {value:.2f}")
         lines.append("")
@@ -91,17 +92,17 @@ def table(results: list[dict], columns: list[str], title: str, mean_pose: dict[s
 def published_log(results: list[dict], columns: list[str]) -> str:
     """The text log in the published layout: per action, then the action-wise averages."""
     lines = []
-    protocols = [p for p in TITLES if p in results[-1]]
+    protocols = [p for p in ROWS if p in results[-1]]
     for action in results[-1]["protocol_1"]["actions"]:
         lines.append(f"----{action}----")
         for protocol in protocols:
             for k, result in enumerate(results):
                 values = result[protocol]["actions"][action]
-                lines += [f"step {k} : {TITLES[protocol]} {c}: {values[c]} mm" for c in columns]
+                lines += [f"step {k} : {ROWS[protocol].title} {c}: {values[c]} {ROWS[protocol].unit}" for c in columns]
         lines.append("----------")
     for protocol in protocols:
-        short = "Protocol #1   (MPJPE)" if protocol == "protocol_1" else "Protocol #2 (P-MPJPE)"
+        row = ROWS[protocol]
         for k, result in enumerate(results):
             values = result[protocol]["action_wise"]
-            lines += [f"step {k} {short} action-wise average {c}: {values[c]} mm" for c in columns]
+            lines += [f"step {k} {row.average_title} action-wise average {c}: {values[c]} {row.unit}" for c in columns]
     return "\n".join(lines) + "\n"

@@ -221,6 +221,12 @@ class EvaluationSettings:
     batch_size_eval: int | None = flag(
         "--batch-size-eval", help="windows at a time in evaluation (default: -b with --evaluate, else 4)", type=COUNT
     )
+    metrics: tuple[str, ...] = flag(
+        "--metrics",
+        help="more metrics, a comma list of p_mpjpe, n_mpjpe, mpjve, acceleration, pck, auc, bone_length, symmetry",
+        default=(),
+        type=names,
+    )
     p2: bool = switch("--p2", help="also protocol 2, after Procrustes alignment")
     by_subject: bool = switch("--by-subject", help="also a table for each test subject")
     eval_text: str | None = flag(

@@ -28,7 +28,7 @@ def test_no_float64_tensor_reaches_the_device():
     """Training loss, sampling, aggregation and both protocols on a device without float64."""
     from types import SimpleNamespace
 
-    from common.engine.evaluate import Sampling, evidence_of, score
+    from common.engine.evaluate import Sampling, evidence_of, frame_errors
     from common.scoring.hypotheses import AGGREGATIONS
 
     device = torch.device("meta")
@@ -49,7 +49,7 @@ def test_no_float64_tensor_reaches_the_device():
             poses = lifter.sample(batch, 2, 3, noise)
             evidence = evidence_of(batch)
             columns = {name: a(poses, evidence) for name, a in AGGREGATIONS.items()}
-            score(poses, columns, evidence, Sampling(2, 3, protocol_2=True))
+            frame_errors(poses, columns, evidence, H36M_17, Sampling(2, 3, metrics=("mpjpe", "p_mpjpe")))
 
 
 def test_the_guard_can_fail():

@@ -8,9 +8,11 @@ import torch
 from common.datasets.h36m import SKELETON, load_h36m
 from common.datasets.windows import Windows
 from common.diffusion.lifter import DiffusionLifter
-from common.engine.evaluate import Sampling, evaluate, score
+from common.engine.evaluate import Sampling, evaluate, frame_errors
+from common.errors import UserError
 from common.models import build
 from common.scoring.hypotheses import AGGREGATIONS, Evidence
+from common.scoring.metrics import METRICS, metrics_named
 from tests.tiny import CPU, command, h36m_folder
 
 
@@ -26,7 +28,7 @@ def clips():
 
 
 def errors_of(lifter, clips, **changes):
-    sampling = Sampling(**({"hypotheses": 3, "steps": 2, "protocol_2": True} | changes))
+    sampling = Sampling(**({"hypotheses": 3, "steps": 2, "metrics": ("mpjpe", "p_mpjpe")} | changes))
     return evaluate(lifter, Windows(clips, SKELETON, 5), sampling, CPU)
 
 
@@ -72,8 +74,10 @@ def test_published_scores_match_the_vectors(vectors):
         v["jpma/in/input2d_bFJ2"][:, None], v["jpma/in/intrinsic9"].expand(2, 1, 9), root[:, None], target[:, None]
     )
     columns = {name: a(poses, evidence) for name, a in AGGREGATIONS.items()}
-    scored = score(poses, columns, evidence, Sampling(4, 3, protocol_2=True, published=True))
-    for protocol, short in (("protocol_1", "P1"), ("protocol_2", "P2")):
+    scored = frame_errors(
+        poses, columns, evidence, SKELETON, Sampling(4, 3, metrics=("mpjpe", "p_mpjpe"), published=True)
+    )
+    for protocol, short in (("mpjpe", "P1"), ("p_mpjpe", "P2")):
         means = scored[protocol].mean((0, 3))  # (K, columns)
         for column in ("J_Best", "P_Best", "P_Agg", "J_Agg"):
             published = v[f"jpma/out/{short}_{column}"]
@@ -145,3 +149,95 @@ def test_mean_pose_row_by_hand(tmp_path):
         by_action.setdefault(clip.action_name, []).append(np.linalg.norm(poses - mean, axis=-1).mean(-1))
     expected = 1000 * np.mean([np.concatenate(v).mean() for v in by_action.values()])
     assert report["mean_pose"]["protocol_1"]["action_wise"] == pytest.approx(expected, rel=1e-4)
+
+
+class Wrong:
+    """Stands for a lifter that answers the truth plus a known error of each clip's frames, every hypothesis alike."""
+
+    denoiser = None
+
+    def __init__(self, windows, errors):
+        self.windows, self.errors = windows, errors
+
+    def eval(self):
+        return self
+
+    def sample(self, batch, hypotheses, steps, *rest):
+        poses = batch.positions_3d[:, None, None].repeat(1, steps, hypotheses, 1, 1, 1)
+        for b, row in enumerate(batch.rows.tolist()):
+            clip = self.windows.clip_of[row]
+            frames = self.windows.frames_of(row).clip(0, len(self.windows.clips[clip]) - 1)
+            poses[b] += torch.from_numpy(self.errors[clip][frames]).float()
+        return poses
+
+
+@pytest.mark.parametrize("count, centre_only", [(1, False), (4, False), (50, True)])
+def test_every_metric_over_whole_clips_by_hand(clips, count, centre_only):
+    """Expected values are taken from the whole clips in float64, in textbook form: window borders cannot show."""
+    rng = np.random.default_rng(5)
+    valid = np.ones(len(clips[1]), bool)
+    valid[7] = False
+    clips = [
+        clips[0],
+        replace(clips[1], valid=valid),
+        replace(
+            clips[2],
+            positions_3d=clips[2].positions_3d[:2],
+            keypoints_2d=clips[2].keypoints_2d[:2],
+            valid=clips[2].valid[:2],
+        ),
+    ]
+    windows = Windows(clips, SKELETON, 5, centre_only=centre_only)
+    errors = [0.1 * rng.standard_normal((len(clip), 17, 3)) for clip in clips]
+    for e in errors:
+        e[:, 0] = 0
+    found = evaluate(Wrong(windows, errors), windows, Sampling(2, 2, count, metrics=tuple(METRICS)), CPU)
+    column = found.columns.index("P_Agg")
+    left, right = SKELETON.left, SKELETON.right
+    pairs = dict(zip(left, right, strict=True))
+    for c, clip in enumerate(clips):
+        truth = (clip.positions_3d - clip.positions_3d[:, :1]).astype(np.float64)
+        poses, keep = truth + errors[c], clip.valid
+
+        def length(x, j):
+            return np.linalg.norm(x[:, j] - x[:, SKELETON.parents[j]], axis=-1)
+
+        bones = [j for j, p in enumerate(SKELETON.parents) if p >= 0]
+        distance = 1000 * np.linalg.norm(poses - truth, axis=-1)
+        scale = (truth * poses).sum((1, 2)) / (poses**2).sum((1, 2))
+        steps, bends = errors[c][1:] - errors[c][:-1], errors[c][2:] - 2 * errors[c][1:-1] + errors[c][:-2]
+        expected = {
+            "protocol_1": distance.mean(1)[keep],
+            "n_mpjpe": 1000 * np.linalg.norm(scale[:, None, None] * poses - truth, axis=-1).mean(1)[keep],
+            "mpjve": 1000 * np.linalg.norm(steps, axis=-1).mean(1)[keep[1:] & keep[:-1]],
+            "acceleration": 1000 * np.linalg.norm(bends, axis=-1).mean(1)[keep[2:] & keep[1:-1] & keep[:-2]],
+            "pck": 100 * (distance[:, 1:] < 150).mean(1)[keep],
+            "auc": 100 * np.mean([(distance[:, 1:] < t).mean(1) for t in range(0, 151, 5)], 0)[keep],
+            "bone_length": 1000 * np.mean([abs(length(poses, j) - length(truth, j)) for j in bones], 0)[keep],
+            "symmetry": 1000 * np.mean([abs(length(poses, a) - length(poses, b)) for a, b in pairs.items()], 0)[keep],
+        }
+        for key, values in expected.items():
+            assert found.counts[key][c] == len(values), key
+            assert found.sums[key][c, -1, column] == pytest.approx(values.sum(), rel=2e-4, abs=1e-2), key
+    assert np.isnan(found.mean("acceleration", np.array([False, False, True]))).all()
+
+
+def test_metrics_reach_report_table_and_log(tmp_path, capsys):
+    report = command(tmp_path, f"-num_proposals 2 -sampling_timesteps 2 --metrics {','.join(METRICS)}")
+    shown = capsys.readouterr().out
+    plain = command(tmp_path / "plain", "-num_proposals 2 -sampling_timesteps 2 --p2")
+    last = report["results"][-1]
+    assert set(last) == {"step"} | {m.key for m in METRICS.values()}
+    assert report["units"]["acceleration"] == "mm/frame^2" and set(plain["units"]) == {"protocol_1", "protocol_2"}
+    for protocol in ("protocol_1", "protocol_2"):
+        for column, value in plain["results"][-1][protocol]["action_wise"].items():
+            assert last[protocol]["action_wise"][column] == pytest.approx(value, rel=1e-5)
+    log = (tmp_path / "h36m_test_log_H2_K2.txt").read_text(encoding="utf-8")
+    for metric in METRICS.values():
+        assert f"{metric.title}, {metric.unit}" in shown and f"step 1 {metric.average_title} action-wise" in log
+
+
+def test_an_unknown_metric_is_told_before_the_work(tmp_path):
+    with pytest.raises(UserError, match="--metrics mpjp: unknown; there are mpjpe, p_mpjpe"):
+        command(tmp_path, "--metrics pck,mpjp")
+    assert list(metrics_named(("pck",))) == ["mpjpe", "pck"]
