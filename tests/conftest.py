@@ -1,4 +1,4 @@
-"""Shared by all tests: the reference vectors, and one thread, so that results do not depend on the machine's cores."""
+"""Shared by all tests: the reference vectors, no network, and one thread, so that no result depends on the machine."""
 
 from pathlib import Path
 
@@ -7,11 +7,29 @@ import pytest
 import torch
 
 from tests.adapting import clips, settings, source_content, source_lifter, target_clips  # noqa: F401 (fixtures)
+from tests.network import Guard
 from tests.people import walk  # noqa: F401
 from tests.stereo_files import stereo  # noqa: F401
 
 VECTORS = Path(__file__).parent / "vectors"
+GUARD = Guard()
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_network():
+    """A test fails that opens a connection, also where the program hides that it was refused."""
+    GUARD.on = True
+    yield GUARD
+    GUARD.on = False
+    seen, GUARD.seen = GUARD.seen, []
+    assert not seen, seen
+
+
+@pytest.fixture
+def own_sockets(no_network):
+    """For tests that talk to a server of their own on this machine."""
+    no_network.on = False
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def _train(settings: Settings, place: Place, test: list[Clip] | None, folder: Pa
         path = training.pretrained_model
         lifter = checkpoint.make_lifter(card, checkpoint.load(Path(path))["weights"] if path else None)
     model = entry(card["model"])
-    model.prepare(lifter.denoiser, settings.model.prompts, settings.model.clip_weights)
+    model.prepare(lifter.denoiser, settings.model.prompts, settings.model.clip_weights, settings.run.offline)
     lifter.to(place.device)
     choose_attention(lifter, place.device, card["frames"], card["joints"], settings.run.amp)
     if settings.run.compile:

@@ -9,10 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import UserError
+from common.files.download import Remote, fetch
 from common.files.reading import load_clip_weights
 
 WIDTH, CONTEXT = 512, 77
 _HUB = ("timm/vit_base_patch32_clip_224.openai", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"))
+# OpenAI's own file; its address holds its hash.
+_SHA256 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
+WEIGHTS = Remote(
+    "CLIP's weights",
+    f"https://openaipublic.azureedge.net/clip/models/{_SHA256}/ViT-B-32.pt",
+    "354 MB",
+    _SHA256,
+    "--text learned needs no CLIP, --prompts FILE reads features made elsewhere, --clip-weights FILE reads that file",
+)
 
 
 def _open_clip():
@@ -91,11 +101,14 @@ def random_tower(width: int = WIDTH, layers: int = 1, seed: int = 0) -> TextTowe
     return tower
 
 
+def _own_cache() -> Path:
+    return Path.home() / ".cache" / "clip" / WEIGHTS.name
+
+
 def _cached() -> Path | None:
     """CLIP's weights where OpenAI's package or OpenCLIP left them."""
-    openai = Path.home() / ".cache" / "clip" / "ViT-B-32.pt"
-    if openai.is_file():
-        return openai
+    if _own_cache().is_file():
+        return _own_cache()
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
@@ -104,21 +117,13 @@ def _cached() -> Path | None:
     return next((Path(path) for path in found if isinstance(path, str)), None)
 
 
-def _download() -> Path:
-    """Fetch the weights as OpenCLIP does, with its progress bar."""
-    clip = _open_clip()
-    try:
-        return Path(clip.download_pretrained(clip.get_pretrained_cfg("ViT-B-32", "openai")))
-    except Exception as error:  # the network has many ways to fail
-        raise UserError(
-            "CLIP's weights cannot be downloaded "
-            f"({type(error).__name__}): give them by --clip-weights, give features by --prompts, or use --text learned"
-        ) from None
+def load_tower(clip_weights: Path | None = None, offline: bool = False) -> TextTower:
+    """The text tower from --clip-weights, else ~/.cache/clip/ViT-B-32.pt, else OpenCLIP's cache, else OpenAI's server.
 
-
-def load_tower(clip_weights: Path | None = None) -> TextTower:
-    """The text tower from --clip-weights, else ~/.cache/clip/ViT-B-32.pt, else OpenCLIP's cache, else its download."""
-    path = Path(clip_weights) if clip_weights is not None else (_cached() or _download())
+    What is fetched is kept in ~/.cache/clip, where OpenAI's own package keeps it; `offline` forbids it.
+    """
+    _open_clip()  # before anything is fetched
+    path = Path(clip_weights) if clip_weights is not None else (_cached() or fetch(WEIGHTS, _own_cache(), offline))
     if not path.is_file():
         raise UserError(f"{path}: no such CLIP weights")
     try:

@@ -157,12 +157,12 @@ class Grap2Eq(TextConditioned, Grap2EqLite):
         pairing = TrainingPairing if self.published else TextAttention
         self.prompt_learning = pairing(channels, stylized=not single_pass)
 
-    def load_prompts(self, prompts=None, clip_weights=None) -> None:
-        super().load_prompts(prompts, clip_weights)
+    def load_prompts(self, prompts=None, clip_weights=None, offline=False) -> None:
+        super().load_prompts(prompts, clip_weights, offline)
         self._read_last_position()
 
-    def attach_tower(self, clip_weights=None, tower: nn.Module | None = None) -> None:
-        super().attach_tower(clip_weights, tower)
+    def attach_tower(self, clip_weights=None, tower: nn.Module | None = None, offline=False) -> None:
+        super().attach_tower(clip_weights, tower, offline)
         self._read_last_position()
 
     def _read_last_position(self) -> None:

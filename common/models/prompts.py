@@ -94,7 +94,11 @@ def cached_file(layout: Layout) -> Path:
 
 
 def find_prompts(
-    layout: Layout, actions: Sequence[str], file: Path | None = None, clip_weights: Path | None = None
+    layout: Layout,
+    actions: Sequence[str],
+    file: Path | None = None,
+    clip_weights: Path | None = None,
+    offline: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """A fresh run's features (1 + A, 77, W) and positions (1 + A,): from a file, the cache, or CLIP (then cached).
 
@@ -112,7 +116,8 @@ def find_prompts(
     else:
         stored = read_prompts(cache, layout) if clip_weights is None and cache.is_file() else None
         if stored is None or not set(wanted) <= set(stored[0]):
-            write_prompts(cache, layout, sorted({*wanted, *(stored[0] if stored else ())}), load_tower(clip_weights))
+            tower = load_tower(clip_weights, offline)
+            write_prompts(cache, layout, sorted({*wanted, *(stored[0] if stored else ())}), tower)
             stored = read_prompts(cache, layout)
         known, features, positions = stored
     rows = [0, *(1 + known.index(action) for action in wanted)]
@@ -125,10 +130,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), default="graphdiffu_h36m", help="whose prompts")
     parser.add_argument("--clip-weights", type=Path, help="CLIP ViT-B/32 weights (.pt or .safetensors)")
+    parser.add_argument("--offline", action="store_true", help="fetch nothing from the network")
     parser.add_argument("--random", action="store_true", help="from a tiny random tower, for tests; marked and refused")
     options = parser.parse_args(arguments)
     try:
-        tower = random_tower() if options.random else load_tower(options.clip_weights)
+        tower = random_tower() if options.random else load_tower(options.clip_weights, options.offline)
         write_prompts(options.out, LAYOUTS[options.layout], options.actions, tower)
     except UserError as error:
         print(error, file=sys.stderr)

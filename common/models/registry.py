@@ -44,7 +44,7 @@ class Entry:
     # Of these, what published files do not store although the network depends on it.
     untold: tuple[str, ...] = ()
     # Called before training, (network, prompt file, CLIP file): what a fresh network needs from outside.
-    prepare: Callable[[nn.Module, str | None, str | None], None] = lambda network, prompts, clip_weights: None
+    prepare: Callable[[nn.Module, str | None, str | None, bool], None] = lambda network, prompts, weights, offline: None
     # loss(sizes, published): a loss (lifter, batch) in place of the diffusion's, or None.
     loss: Callable[[dict, bool], Callable | None] = lambda sizes, published: None
     # Why the published variant's results depend on which windows share a batch.

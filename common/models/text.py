@@ -169,28 +169,28 @@ class TextConditioned:
         return {part: getattr(self, f"ctx_{part}") for part in self.layout.ctx_rows}
 
     @torch.no_grad()
-    def load_prompts(self, prompts=None, clip_weights=None) -> None:
+    def load_prompts(self, prompts=None, clip_weights=None, offline=False) -> None:
         """Make the network ready to train: a fresh 'clip' one gets its features from a prompt file, the cache or CLIP,
         one that learns its prompts gets CLIP's tower; others need nothing. Raises UserError where none can be had.
         """
         from common.models.prompts import find_prompts  # here: that module is also a program
 
         if self.learn_prompts:
-            self.attach_tower(clip_weights)
+            self.attach_tower(clip_weights, offline=offline)
         if self.text != "clip" or (self.prompt_positions >= 0).all():
             return
-        features, positions = find_prompts(self.layout, self.actions, prompts, clip_weights)
+        features, positions = find_prompts(self.layout, self.actions, prompts, clip_weights, offline)
         if features.shape[1:] != self.prompt_features.shape[1:]:
             wanted, given = self.prompt_features.shape[-1], features.shape[-1]
             raise UserError(f"--prompts: features of width {given}, the network takes {wanted}")
         self.prompt_features.copy_(features)
         self.prompt_positions.copy_(positions)
 
-    def attach_tower(self, clip_weights=None, tower: nn.Module | None = None) -> None:
+    def attach_tower(self, clip_weights=None, tower: nn.Module | None = None, offline=False) -> None:
         """Keep CLIP's tower at hand, frozen, so that the context rows can be trained through it."""
         from common.models.clip import load_tower
 
-        self._tower[:] = [tower or load_tower(clip_weights)]
+        self._tower[:] = [tower or load_tower(clip_weights, offline)]
         self.prompt_positions.copy_(e_positions(self.layout, action_tokens(self.layout, self.actions)))
         self._stale = True
         self.refresh_prompts()
@@ -264,6 +264,8 @@ class TextConditioned:
         return TextCondition(e=e, tokens=tokens, index=index)
 
 
-def load_prompts(network: TextConditioned, prompts: str | None = None, clip_weights: str | None = None) -> None:
+def load_prompts(
+    network: TextConditioned, prompts: str | None = None, clip_weights: str | None = None, offline: bool = False
+) -> None:
     """`TextConditioned.load_prompts`, as the registry calls it before training."""
-    network.load_prompts(prompts, clip_weights)
+    network.load_prompts(prompts, clip_weights, offline)

@@ -266,6 +266,7 @@ class RunSettings:
     checkpoint: str = flag("-c", "--checkpoint", help="folder for checkpoints and results", default="checkpoint/model")
     seed: int = flag("--seed", help="seed of weights, order and noise", default=1, type=SEED)
     gpu: str = flag("-gpu", "--gpu_id", "--gpu", help="GPUs, as 0 or 0,1; -1 is the CPU; mps", default="0")
+    offline: bool = switch("--offline", help="fetch nothing from the network (CLIP's weights)")
     amp: bool = switch("--amp", help="bf16 autocast")
     compile: bool = switch("--compile", help="compile the network with torch.compile")
     debug: bool = switch("--debug", help="two steps an epoch and two batches an evaluation: is everything in place?")

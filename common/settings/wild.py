@@ -64,6 +64,7 @@ class InputSettings:
         "--detector-weights", help="folder with rtmlib's .onnx files (default: its cache, or its download)", default=""
     )
     detector_speed: str = flag("--detector-speed", help="rtmlib's networks", default="balanced", choices=SPEEDS)
+    offline: bool = switch("--offline", help="fetch nothing from the network (rtmlib's networks)")
     gpu: str = flag("-gpu", "--gpu", help="number of the GPU; -1 is the CPU; mps", default="-1")
 
     @property

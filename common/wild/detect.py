@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -32,12 +33,13 @@ _NO_WEIGHTS = "put its detector and pose .onnx files into a folder and name it w
 
 
 def load_detector(
-    weights: Path | str | None = None, speed: str = "balanced", device: str = "cpu"
+    weights: Path | str | None = None, speed: str = "balanced", device: str = "cpu", offline: bool = False
 ) -> tuple[Detector, Skeleton]:
     """An rtmlib detector and the layout of its joints (Halpe-26 or COCO-17, told by the pose network's outputs).
 
     weights: a folder with two .onnx files, a detector (its name has 'yolox' or 'det') and a pose network (its name
-    has 'pose'); None takes rtmlib's cache, or downloads into it. Raises UserError where they cannot be had.
+    has 'pose'); None takes rtmlib's cache, or, unless `offline`, downloads into it with a line that says so. Raises
+    UserError where they cannot be had.
     """
     if importlib.util.find_spec("rtmlib") is None:
         raise UserError(_NO_LIBRARY)
@@ -45,6 +47,8 @@ def load_detector(
         raise UserError(f"--detector-speed {speed}: there are {', '.join(SPEEDS)}")
     import rtmlib
 
+    if weights is None:
+        _tell_download(rtmlib, speed, offline)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # rtmlib prints what it loads
             if weights is None:
@@ -66,6 +70,19 @@ def load_detector(
     except Exception as error:  # onnxruntime has no common base class for its errors
         raise UserError(f"the detector could not be loaded ({type(error).__name__}: {error})".splitlines()[0]) from None
     return _detector(people, pose), _layout(pose)
+
+
+def _tell_download(rtmlib, speed: str, offline: bool) -> None:
+    """Say what rtmlib is about to download, or refuse it."""
+    cache = Path(rtmlib.tools.file._get_rtmhub_dir()) / "checkpoints"
+    urls = [rtmlib.BodyWithFeet.MODE[speed][part] for part in ("det", "pose")]
+    wanted = [url for url in urls if not (cache / f"{url.rpartition('/')[2].partition('.')[0]}.onnx").is_file()]
+    if not wanted:
+        return
+    where = f"rtmlib's networks: {' and '.join(wanted)}"
+    if offline:
+        raise UserError(f"--offline: not fetched: {where}; {_NO_WEIGHTS}")
+    print(f"fetching {where} to {cache} (--offline forbids it)", file=sys.stderr)
 
 
 def weight_files(folder: Path) -> tuple[Path, Path]:

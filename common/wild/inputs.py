@@ -67,7 +67,7 @@ def _open_video(path: Path, asked: InputSettings) -> tuple[VideoInfo, float, Det
         raise UserError(f"{path}: no such file")
     about = video_info(path)
     fps = asked.fps or about.fps
-    detector, layout = load_detector(asked.detector_weights or None, asked.detector_speed, asked.device)
+    detector, layout = load_detector(asked.detector_weights or None, asked.detector_speed, asked.device, asked.offline)
     images = read_frames(path, limit=asked.limit, fps=fps)  # a steady rate, also where the video's varies
     return about, fps, detector, layout, images
 

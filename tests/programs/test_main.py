@@ -78,11 +78,14 @@ def test_without_clip_the_default_model_says_what_to_do(tmp_path, capsys, monkey
     def no_network(*arguments, **keywords):
         raise OSError("no network")
 
-    monkeypatch.setattr("open_clip.pretrained.download_pretrained", no_network)
-    monkeypatch.setattr("open_clip.download_pretrained", no_network)
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
     typed = [a if a != "mixste" else "graphdiffu" for a in flags(tmp_path / "c")]
-    code, err = call(capsys, typed)
-    assert code == 2 and "--text learned" in err.strip().splitlines()[-1]
+    for more, why in (([], "cannot be fetched (no network)"), (["--offline"], "--offline: not fetched")):
+        code, err = call(capsys, [*typed, *more])
+        line = err.strip().splitlines()[-1]
+        assert code == 2 and why in line
+        for part in ("ViT-B-32.pt", "https://", "--text learned", "--prompts", "--clip-weights"):
+            assert part in line
 
 
 def test_random_prompts_are_refused_outside_tests(tmp_path, capsys, random_prompts, monkeypatch):

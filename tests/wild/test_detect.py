@@ -87,7 +87,7 @@ def test_weights_that_are_not_there(tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
 
 
-def test_no_network_no_cache_is_one_line(tmp_path, monkeypatch):
+def test_no_network_no_cache_is_one_line(tmp_path, monkeypatch, capsys):
     rtmlib = pytest.importorskip("rtmlib")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
@@ -98,6 +98,11 @@ def test_no_network_no_cache_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="--detector-weights") as caught:
         load_detector()
     assert "\n" not in str(caught.value)
+    said = capsys.readouterr().err
+    assert "fetching rtmlib's networks: https://" in said and str(tmp_path) in said
+    monkeypatch.setattr(rtmlib.BodyWithFeet, "__init__", lambda *_, **__: pytest.fail("something was fetched"))
+    with pytest.raises(UserError, match="--offline: not fetched.*https://.*--detector-weights"):
+        load_detector(offline=True)
 
 
 def test_without_rtmlib(monkeypatch):
