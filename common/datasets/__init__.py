@@ -57,6 +57,10 @@ def _humaneva(settings: DataSettings, subjects: tuple[str, ...], role: str) -> l
     return humaneva.load_humaneva(Path(settings.data_root), settings.keypoints, subjects)
 
 
+def _humaneva_caution(settings: DataSettings) -> str | None:
+    return None if settings.h36m_pretrain else humaneva.about_intrinsics(Path(settings.data_root))
+
+
 def _custom(settings: DataSettings, subjects: tuple[str, ...], role: str) -> list[Clip]:
     if not subjects:
         raise UserError("-d custom needs -str and -ste, the subjects to train on and to test on")
@@ -71,7 +75,7 @@ def _custom_skeleton(root: str, name: str) -> Skeleton:
 SOURCES: dict[str, Source] = {
     "h36m": Source(_h36m, h36m.SKELETON, "h36m"),
     "3dhp": Source(_threedhp, threedhp.SKELETON, "3dhp", _threedhp_labels, False, _threedhp_caution),
-    "humaneva15": Source(_humaneva, humaneva.SKELETON, "humaneva"),
+    "humaneva15": Source(_humaneva, humaneva.SKELETON, "humaneva", caution=_humaneva_caution),
     "custom": Source(_custom, h36m.SKELETON, "custom"),  # the file says its skeleton
 }
 

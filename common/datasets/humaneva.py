@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ import torch
 
 from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
 from common.datasets.clips import Clip
-from common.datasets.humaneva_cameras import humaneva_cameras
+from common.datasets.humaneva_cameras import HUMANEVA_PEOPLE, humaneva_cameras
+from common.datasets.humaneva_intrinsics import with_intrinsics
 from common.errors import UserError
 from common.files.reading import load_archive, understanding
-from common.geometry.camera import pixels_to_screen
+from common.geometry.camera import Camera, pixels_to_screen
 from common.geometry.skeleton import COCO_17, H36M_17, HUMANEVA_15, Skeleton, joint_map
 
 SKELETON = HUMANEVA_15
@@ -32,7 +34,7 @@ def load_humaneva(root: Path, keypoints: str, subjects: Sequence[str]) -> list[C
     """Clips of the subjects ('Train/S1', ...), each chunk seen by three cameras: 60 fps, 15 joints, metres.
 
     `keypoints` names the 2D source: 'gt', or 'detectron_pt_coco', which is mapped from COCO's joints. Positions are
-    in the camera frame. The cameras have no intrinsics.
+    in the camera frame. The cameras have intrinsics where `calibrate` can fit them.
     """
     root = Path(root)
     path_3d = require_file(root / "data_3d_humaneva15.npz", WHERE)
@@ -40,13 +42,15 @@ def load_humaneva(root: Path, keypoints: str, subjects: Sequence[str]) -> list[C
     positions = _member(path_3d, "positions_3d")
     detections = _member(path_2d, "positions_2d")
     layout = COCO_17 if keypoints.endswith("coco") else HUMANEVA_15
+    fitted = {person: cameras for person, (cameras, _) in calibrate(root).items()}
     clips: list[Clip] = []
     with understanding(f"{path_3d}, {path_2d.name}", "pair of HumanEva files"):
         for subject in select_subjects(positions, subjects, path_3d.name):
             if subject not in detections:
                 raise UserError(f"{path_2d.name}: no subject {subject}; it has {', '.join(detections)}")
             for action, world in positions[subject].items():
-                clips += _views(subject, action, world, detections[subject], layout, path_2d.name)
+                cameras = fitted.get(_person(subject)) or humaneva_cameras(subject)
+                clips += _views(subject, action, world, detections[subject], layout, path_2d.name, cameras)
     return clips
 
 
@@ -57,12 +61,14 @@ def _member(path: Path, name: str) -> dict:
     return archive[name]
 
 
-def _views(subject: str, action: str, world, detections: dict, layout: Skeleton, source: str) -> list[Clip]:
+def _views(
+    subject: str, action: str, world, detections: dict, layout: Skeleton, source: str, cameras: list[Camera]
+) -> list[Clip]:
     world = check_pose_array(f"data_3d_humaneva15.npz {subject} {action}", world, len(SKELETON), 3)
     check_metres(f"data_3d_humaneva15.npz {subject} {action}", world)
     if action not in detections:
         raise UserError(f"{source}: {subject} has no action {action}")
-    cameras, name = humaneva_cameras(subject), f"{source} {subject} {action}"
+    name = f"{source} {subject} {action}"
     if len(detections[action]) != len(cameras):
         raise UserError(f"{name}: {len(detections[action])} cameras, expected {len(cameras)}")
     clips = []
@@ -78,6 +84,58 @@ def _views(subject: str, action: str, world, detections: dict, layout: Skeleton,
         points = camera.world_to_camera(torch.from_numpy(world)).numpy()
         clips.append(Clip(subject, action, camera, FPS, screen, points, np.ones(len(world), bool)))
     return clips
+
+
+def _person(subject: str) -> str:
+    """'S1' of 'Validate/S1'."""
+    return subject.rpartition("/")[2]
+
+
+def calibrate(root: Path) -> dict[str, tuple[list[Camera], str]]:
+    """Each person's cameras with intrinsics fitted from the ground-truth 2D and 3D, and a line with the residuals.
+
+    The training takes are read; those of another split only for a person who has none. Without the ground-truth
+    2D file there is nothing to fit.
+    """
+    files = [Path(root) / f"data_{kind}.npz" for kind in ("3d_humaneva15", "2d_humaneva15_gt")]
+    if not all(path.is_file() for path in files):
+        return {}
+    return _calibrate(*((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+
+
+@cache
+def _calibrate(file_3d: tuple, file_2d: tuple) -> dict[str, tuple[list[Camera], str]]:
+    """`calibrate`, once for files as they are: (path, time, size) each."""
+    positions, detections = _member(file_3d[0], "positions_3d"), _member(file_2d[0], "positions_2d")
+    subjects = sorted((s for s in positions if s in detections), key=lambda s: not s.startswith("Train/"))
+    chosen: dict[str, str] = {}
+    for subject in subjects:
+        if _person(subject) in HUMANEVA_PEOPLE:
+            chosen.setdefault(_person(subject), subject)
+    return {person: _fitted(positions[subject], detections[subject], person) for person, subject in chosen.items()}
+
+
+def _fitted(worlds: dict, views: dict, person: str) -> tuple[list[Camera], str]:
+    cameras, told = [], []
+    for number, camera in enumerate(humaneva_cameras(person)):
+        points, pixels = [], []
+        for action, world in worlds.items():
+            if action in views and len(views[action]) > number:
+                world = np.asarray(world, np.float32)
+                flat = np.asarray(views[action][number], np.float32)[: len(world), :, :2]
+                if world.shape[:-1] == flat.shape[:-1]:  # what is of another shape is told by the loader
+                    points.append(camera.world_to_camera(torch.from_numpy(world)).numpy())
+                    pixels.append(flat)
+        camera, line = with_intrinsics(camera, points, pixels)
+        cameras.append(camera)
+        told.append(line)
+    return cameras, f"{person}: {'; '.join(told)}"
+
+
+def about_intrinsics(root: Path) -> str | None:
+    """What was fitted, in one line, or None where nothing could be."""
+    lines = [line for _, line in calibrate(root).values()]
+    return f"intrinsics fitted from the ground-truth 2D and 3D: {' | '.join(lines)}" if lines else None
 
 
 def h36m_as_humaneva(clips: list[Clip]) -> list[Clip]:
