@@ -8,7 +8,7 @@ from common.datasets.windows import published_chunk_starts
 from common.geometry.camera import Camera, project
 from common.geometry.skeleton import H36M_17, HUMANEVA_15, MPI_INF_3DHP_17
 from common.models.graph_conv import published_graph, raw_published_graph, raw_temporal_graph, temporal_graph
-from common.scoring.hypotheses import _pick
+from common.scoring.hypotheses import assemble, only_least
 from common.scoring.metrics import joint_errors, mpjpe, mpjve, n_mpjpe, p_mpjpe, procrustes_align
 from tests.models.grap2eq_recipe import compare, section
 
@@ -50,7 +50,7 @@ def test_metric_vectors(vectors):
     v = vectors("grap2eq_misc.npz")
     case = section(v, "metrics/")
     poses, target = case["in/pred_bthfjc"], case["in/target_bfjc"]  # (B, K, H, F, J, 3), (B, F, J, 3)
-    nearest = joint_errors(case["in/reproj_bthfj2"], case["in/target2d_bfj2"][:, None, None]).argmin(2)
+    nearest = only_least(joint_errors(case["in/reproj_bthfj2"], case["in/target2d_bfj2"][:, None, None]))
     valid = case["in/valid_bf1"][:, None]  # (B, 1, F, 1)
 
     def mean(errors):  # (B, K, F, J) to (K,)
@@ -61,7 +61,7 @@ def test_metric_vectors(vectors):
         errors = joint_errors(seen, target[:, None, None])  # (B, K, H, F, J)
         ours[prefix + "J_Best"] = mean(errors.min(2).values)
         ours[prefix + "P_Best"] = errors.mean((0, 3, 4)).min(1).values  # the best hypothesis of the whole batch
-        ours[prefix + "J_Agg"] = mean(joint_errors(_pick(seen, nearest), target[:, None]))
+        ours[prefix + "J_Agg"] = mean(joint_errors(assemble(seen, nearest), target[:, None]))
     average = joint_errors(poses.mean(2), target[:, None])
     ours["P_Agg"] = mean(average)
     ours["P2_P_Agg"] = p_mpjpe(poses.mean(2), target[:, None]).mean((0, 2))
