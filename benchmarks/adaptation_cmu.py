@@ -25,7 +25,7 @@ from common.adaptation.lifter import load_source_only, read
 from common.adaptation.score import MEASURES, score_lifter
 from common.adaptation.source import find_source
 from common.adaptation.work import adapt
-from common.datasets import SOURCES, Source
+from common.datasets import DATA_SETS, Source
 from common.datasets.clips import Clip
 from common.datasets.synthetic.detector import detect_old
 from common.datasets.windows import Windows
@@ -82,7 +82,7 @@ def quaternion(turn: np.ndarray) -> tuple[float, ...]:
 
 def other_cameras(data: DataSettings, subjects: tuple[str, ...], role: str, seed: int = 1) -> list[Clip]:
     """The test subjects' takes, each once per camera of ours. `-k gt` gives exact 2D, any other name our detector's."""
-    takes = {(clip.subject, clip.action): clip for clip in SOURCES["h36m"].load(data, data.subjects_test, "test")}
+    takes = {(clip.subject, clip.action): clip for clip in DATA_SETS["h36m"].load(data, data.subjects_test, "test")}
     clips = []
     for clip in takes.values():
         world = clip.camera.camera_to_world(torch.from_numpy(clip.positions_3d.astype(np.float64)))
@@ -121,8 +121,8 @@ def main(argv: list[str] | None = None) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """Train, adapt, score, write the table."""
     seed = arguments.seed
-    SOURCES[NAME] = Source(partial(other_cameras, seed=seed), H36M_17, NAME)
-    SOURCES[NAME + "_takes"] = Source(partial(target_takes, seed=seed), H36M_17, NAME)
+    DATA_SETS[NAME] = Source(partial(other_cameras, seed=seed), H36M_17, NAME)
+    DATA_SETS[NAME + "_takes"] = Source(partial(target_takes, seed=seed), H36M_17, NAME)
     typed = ["--data-root", str(arguments.folder), "-c", str(arguments.out), "-k", arguments.keypoints, *SMALL.split()]
     typed += ["-e", str(arguments.epochs), "--target", NAME, "-str", "S1,S5", "-ste", "S9,S11"]
     typed += ["--seed", str(seed), "-gpu", arguments.gpu, "--size", arguments.size]
@@ -144,7 +144,7 @@ def compare(arguments: argparse.Namespace) -> int:
 def train_on_target(settings: Settings, own: AdaptationSettings, place: devices.Place) -> Path:
     """A lifter of the same size, with as many optimiser steps as the source's, on the takes that adaptation sees."""
     folder, data, seed = Path(settings.run.checkpoint) / "on_target", settings.data, settings.run.seed
-    source = SOURCES["h36m"].load(data, data.subjects_train, "train")
+    source = DATA_SETS["h36m"].load(data, data.subjects_train, "train")
     longer = sum(map(len, source)) / sum(map(len, target_takes(data, (), "train", seed)))
     training = settings.changed(
         checkpoint=str(folder),

@@ -81,7 +81,7 @@ def views(takes: list, seed: int, count: int, detector: str) -> list[Clip]:
 
 def score(lifter, clips: list[Clip], place: Place, hypotheses: int, steps: int) -> Errors:
     windows = Windows(clips, H36M_17, FRAMES, device=place.device)
-    return evaluate(lifter, windows, Sampling(hypotheses, steps, windows=64, metrics=("mpjpe", "p_mpjpe")), place)
+    return evaluate(lifter, windows, Sampling(hypotheses, steps, batch=64, metrics=("mpjpe", "p_mpjpe")), place)
 
 
 def figures(card: dict, errors: Errors, clips: list[Clip]) -> dict:

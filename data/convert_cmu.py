@@ -105,7 +105,7 @@ def look_through(root: Path, left_out: set[str]) -> Found:
     return found
 
 
-def read_takes(root: Path, found: Found, slow: set[str]) -> list[cmu.Take]:
+def read_takes(root: Path, found: Found, slow: set[str]) -> list[cmu.CmuTake]:
     """Every take, read once; those in both formats are compared."""
     wanted = {path for paths in found.takes.values() for path in paths.values()}
     takes, waiting, agreement = [], {}, Agreement()
@@ -125,7 +125,7 @@ def read_takes(root: Path, found: Found, slow: set[str]) -> list[cmu.Take]:
             if named(take, slow):
                 rate = 60.0
             joints = making.resample(joints, rate, FPS)
-            takes.append(cmu.Take(performer_of(take), take, joints, found.words.get(take, "Motion")))
+            takes.append(cmu.CmuTake(performer_of(take), take, joints, found.words.get(take, "Motion")))
     agreement.show()
     return sorted(takes, key=lambda take: (take.performer, take.name))
 
@@ -163,7 +163,7 @@ class Agreement:
             print(f"  {joint:10} {row[0]:15.3f} {row[1]:15.3f}{'' if row.max() <= most else '   more than expected'}")
 
 
-def hold_bones(takes: list[cmu.Take]) -> tuple[list[cmu.Take], dict[int, np.ndarray]]:
+def hold_bones(takes: list[cmu.CmuTake]) -> tuple[list[cmu.CmuTake], dict[int, np.ndarray]]:
     """The takes with each performer's bones at their mean lengths, and these (16,), metres, by performer."""
     lengths = {}
     for performer in sorted({take.performer for take in takes}):
@@ -191,7 +191,7 @@ class Files:
     worst: float = 0.0  # pixels between the stored 3D through the cameras and the stored exact 2D
 
 
-def cut(takes: list[cmu.Take], random: int, detector: str, seed: int) -> Files:
+def cut(takes: list[cmu.CmuTake], random: int, detector: str, seed: int) -> Files:
     """Pieces of the takes that the cameras see whole: before Human3.6M's cameras, or `random` ones of each piece."""
     subjects = () if random else H36M_SUBJECTS  # all of them, so that the published commands find their subjects
     files = Files(*({subject: {} for subject in subjects} for _ in range(3)))

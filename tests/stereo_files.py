@@ -21,7 +21,7 @@ STANDING = np.array(
 )  # (17, 3), millimetres, the order of STEREO_17
 
 
-def frames(data_set: formats.DataSet, each: int, rng: np.random.Generator) -> labels.Frames:
+def frames(data_set: formats.StereoFormat, each: int, rng: np.random.Generator) -> labels.Frames:
     """`each` frames of every person, actions in turn."""
     subject = np.repeat(np.arange(len(data_set.subjects)), each)
     action = np.arange(len(subject)) % len(data_set.actions)

@@ -176,7 +176,7 @@ def trained(device: torch.device, rehearse: bool) -> tuple[DiffusionLifter, Wind
 def bf16(device: torch.device, rehearse: bool) -> dict:
     """P_Agg of a trained model sampled in fp32 and in bf16, mm."""
     lifter, windows, facts = trained(device, rehearse)
-    sampling, everything = Sampling(3, 3, windows=64), np.ones(len(windows.clips), bool)
+    sampling, everything = Sampling(3, 3, batch=64), np.ones(len(windows.clips), bool)
     for name, amp in (("fp32", False), ("bf16", True)):
         errors = evaluate(lifter, windows, replace(sampling, amp=amp), Place(device), title=name)
         facts[f"{name}_mm"] = float(errors.mean("protocol_1", everything)[-1, errors.columns.index("P_Agg")])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from common.adaptation.lifter import RefinedLifter, contents, without_additions
 from common.adaptation.losses import (
     Loss,
-    View,
+    Observed,
     best_joints,
     fitted_root,
     masked_mean,
@@ -23,7 +23,7 @@ from common.adaptation.losses import (
     source_loss,
     target_loss,
 )
-from common.adaptation.placement import Placed, place, place_published, residual_of_detector
+from common.adaptation.placement import Placed, place_poses, place_published, residual_of_detector
 from common.adaptation.sizes import estimated_sizes, held_sizes, of_windows, same_cameras, scaled, true_sizes
 from common.datasets.windows import Batch, Windows
 from common.diffusion.noise import seed_of
@@ -138,9 +138,9 @@ class Adapter(Trainer):
         with autocast(self.place.device, self.recipe.amp):
             return lifter.sample(batch, self.recipe.hypotheses, self.recipe.steps, noise).float()
 
-    def _view(self, batch: Batch, rows: Tensor) -> View:
+    def _view(self, batch: Batch, rows: Tensor) -> Observed:
         width = self.widths[rows.to(self.place.device)].float()
-        return View(batch.keypoints_2d, batch.intrinsics, width, batch.mask)
+        return Observed(batch.keypoints_2d, batch.intrinsics, width, batch.mask)
 
     def _target_loss(self, rows: Tensor, at: tuple[int, int]) -> Loss:
         recipe, batch = self.recipe, self.target.batch(rows)
@@ -154,7 +154,7 @@ class Adapter(Trainer):
         root = self._root(poses, batch, view)
         return target_loss(poses, root, view, recipe.target_weights, label, attached=recipe.published)
 
-    def _root(self, poses: Tensor, batch: Batch, view: View) -> Tensor:
+    def _root(self, poses: Tensor, batch: Batch, view: Observed) -> Tensor:
         return batch.root[:, None, None] if self.recipe.root == "gt" else fitted_root(poses, view)
 
     def _source_loss(self, rows: Tensor, target_rows: Tensor, at: tuple[int, int]) -> Loss:
@@ -172,7 +172,7 @@ class Adapter(Trainer):
         recipe, root = self.recipe, self.target.skeleton.root
         if recipe.published:
             return self._place_published(source, target, target_rows, at)
-        placed = place(source.positions_3d, target.keypoints_2d, target.intrinsics, root, recipe.smoothing)
+        placed = place_poses(source.positions_3d, target.keypoints_2d, target.intrinsics, root, recipe.smoothing)
         if not recipe.detector_residual or source.intrinsics is None:
             return placed
         exact = project(source.positions_3d + source.root, source.intrinsics[:, None])
@@ -219,10 +219,10 @@ def mean_reprojection(
     lifter.eval()
     total, frames = 0.0, 0
     width = torch.tensor([windows.clips[c].camera.width for c in windows.clip_of], dtype=torch.float32)
-    for rows in torch.arange(len(windows)).split(sampling.windows)[:limit]:
+    for rows in torch.arange(len(windows)).split(sampling.batch)[:limit]:
         batch = windows.batch(rows)
         poses = sample(lifter, windows, batch, sampling, place)[:, -1:].mean(2, keepdim=True)  # (B, 1, 1, F, J, 3)
-        view = View(batch.keypoints_2d, batch.intrinsics, width[rows].to(place.device), batch.mask)
+        view = Observed(batch.keypoints_2d, batch.intrinsics, width[rows].to(place.device), batch.mask)
         errors = reprojection_errors(poses, fitted_root(poses, view), view)
         count = int(batch.mask.sum())
         total, frames = total + float(masked_mean(errors, batch.mask)) * count, frames + count

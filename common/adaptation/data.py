@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.datasets import load_clips, source_of
+from common.datasets import data_set_of, load_clips
 from common.datasets.clips import Clip
 from common.errors import UserError
 from common.geometry.skeleton import H36M_17, Skeleton, joint_map
@@ -68,7 +68,7 @@ def split_takes(clips: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:
 
 def load_source(data: DataSettings, notice: Notice) -> list[Clip]:
     """The labelled source clips, in the internal layout."""
-    return in_layout(load_clips(data, "train", notice), source_of(data).skeleton, H36M_17)
+    return in_layout(load_clips(data, "train", notice), data_set_of(data).skeleton, H36M_17)
 
 
 def target_data(data: DataSettings, target: str) -> DataSettings:
@@ -88,7 +88,7 @@ def load_target(
     split of its own, every other take. `scored_only` leaves the first list empty and unread.
     """
     own = target_data(data, target)
-    skeleton = source_of(own).skeleton
+    skeleton = data_set_of(own).skeleton
     joint_order(skeleton, H36M_17)
     scored = load_clips(own, "test", notice)
     adapt: list[Clip] = scored

@@ -15,7 +15,7 @@ from common.scoring.metrics import joint_errors
 
 
 @dataclass(frozen=True)
-class View:
+class Observed:
     """What a camera saw of B windows, and which frames are real."""
 
     keypoints_2d: Tensor  # (B, F, J, 2), screen units
@@ -31,13 +31,13 @@ class Loss:
     millimetres: Tensor  # the 3D term
 
 
-def fitted_root(poses: Tensor, view: View) -> Tensor:
+def fitted_root(poses: Tensor, view: Observed) -> Tensor:
     """The root of each hypothesis (B, K, H, F, 1, 3) by least squares on the 2D: nothing of the truth."""
     rays = undistort(view.keypoints_2d, view.intrinsics[:, None])  # (B, F, J, 2)
     return fit_root(poses, rays[:, None, None].expand(*poses.shape[:-1], 2))
 
 
-def reprojection_errors(poses: Tensor, root: Tensor, view: View) -> Tensor:
+def reprojection_errors(poses: Tensor, root: Tensor, view: Observed) -> Tensor:
     """Distance (B, K, H, F, J) in pixels between the 2D and each hypothesis placed at its root."""
     screen = project(poses + root, view.intrinsics[:, None, None, None])
     return joint_errors(screen, view.keypoints_2d[:, None, None]) * (view.width / 2)[:, None, None, None, None]
@@ -58,7 +58,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def target_loss(
     poses: Tensor,
     root: Tensor,
-    view: View,
+    view: Observed,
     weights: tuple[float, float] = (0.5, 1.0),
     pseudo_label: Tensor | None = None,
     attached: bool = False,
@@ -76,13 +76,13 @@ def target_loss(
 
 
 def source_loss(
-    poses: Tensor, root: Tensor, label: Tensor, view: View, weights: tuple[float, float] = (0.1, 1.0)
+    poses: Tensor, root: Tensor, label: Tensor, view: Observed, weights: tuple[float, float] = (0.1, 1.0)
 ) -> Loss:
     """w_2d * mean of the least reprojection error a joint + w_3d * mean distance to the true pose (B, F, J, 3)."""
     pixels = masked_mean(reprojection_errors(poses, root, view).min(2).values, view.mask)
     return _loss(poses, label[:, None, None], pixels, view, weights)
 
 
-def _loss(poses: Tensor, label: Tensor, pixels: Tensor, view: View, weights: tuple[float, float]) -> Loss:
+def _loss(poses: Tensor, label: Tensor, pixels: Tensor, view: Observed, weights: tuple[float, float]) -> Loss:
     millimetres = 1000 * masked_mean(joint_errors(poses, label), view.mask)
     return Loss(weights[0] * pixels + weights[1] * millimetres, pixels, millimetres)

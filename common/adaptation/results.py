@@ -9,7 +9,7 @@ from common.adaptation.data import in_layout, load_target, target_data
 from common.adaptation.lifter import RefinedLifter, for_evaluation, load_adapted, load_source_only, read
 from common.adaptation.score import actions_table, score_lifter, table
 from common.adaptation.source import check_source
-from common.datasets import source_of
+from common.datasets import data_set_of
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
 from common.engine import checkpoint, report
@@ -61,7 +61,7 @@ def evaluate_file(
     before = scores(load_source_only(content), folder / "source_only", "before" if adapted else "source only")
     after = scores(for_evaluation(load_adapted(content, str(path))), folder, "after") if adapted else None
     target = target_data(settings.data, own.target)
-    labels = source_of(target).labels(target)
+    labels = data_set_of(target).labels(target)
     out = {
         "card": {name: value for name, value in card.items() if name != "mean_pose"},
         "checkpoint": {"file": path.name, "sha256": checkpoint.file_hash(path)},

@@ -19,7 +19,7 @@ from common.engine.export_3dhp import PoseCollector
 from common.engine.report import heading, summarise
 from common.geometry.skeleton import MPI_INF_3DHP_17
 from common.scoring.hypotheses import available
-from common.scoring.measures import score
+from common.scoring.measures import score_frames
 from common.scoring.metrics import joint_errors
 
 MEASURES = {"mpjpe": "MPJPE mm", "p_mpjpe": "P-MPJPE mm", "pck": "PCK %", "auc": "AUC %"}
@@ -83,8 +83,8 @@ def score_lifter(
     out = {"steps": results, "columns": {}, "frames": int(errors.frames.sum()), "seconds": round(errors.seconds, 2)}
     for name in columns:
         by_action = collector.joined(name)
-        scores = {action: score(rows) for action, rows in by_action.items()}
-        everything = score(np.concatenate(list(by_action.values())))
+        scores = {action: score_frames(rows) for action, rows in by_action.items()}
+        everything = score_frames(np.concatenate(list(by_action.values())))
         actions = {
             action: {
                 "mpjpe": float(s.mpjpe[-1]),

@@ -61,7 +61,7 @@ def estimated_sizes(lifter: DiffusionLifter, windows: Windows, sampling: Samplin
     """{subject: size}, metres, of the mean pose that a lifter makes of each person's 2D."""
     out = {}
     for subject, rows in tqdm(rows_of_people(windows).items(), desc="body sizes", leave=False, mininterval=1):
-        parts = [windows.batch(r) for r in rows.split(sampling.windows)]
+        parts = [windows.batch(r) for r in rows.split(sampling.batch)]
         poses = torch.cat([sample(lifter, windows, b, sampling, place)[:, -1].mean(1) for b in parts])  # (N, F, J, 3)
         out[subject] = median_size(poses, torch.cat([b.mask for b in parts]), windows.skeleton)
     return out

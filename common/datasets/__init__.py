@@ -1,4 +1,4 @@
-"""Data in: every loader returns the same clips; `windows` cuts them. `SOURCES` names the loaders."""
+"""Data in: every loader returns the same clips; `windows` cuts them. `DATA_SETS` names the loaders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.settings.lifting import DataSettings
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSet:
     """A row of the table. load(settings, subjects, role) returns the clips of a split, 'train' or 'test'."""
 
     load: Callable[[DataSettings, tuple[str, ...], str], list[Clip]]
@@ -72,19 +72,19 @@ def _custom_skeleton(root: str, name: str) -> Skeleton:
     return custom.load_skeleton(Path(root), name)
 
 
-SOURCES: dict[str, Source] = {
-    "h36m": Source(_h36m, h36m.SKELETON, "h36m"),
-    "3dhp": Source(_threedhp, threedhp.SKELETON, "3dhp", _threedhp_labels, False, _threedhp_caution),
-    "humaneva15": Source(_humaneva, humaneva.SKELETON, "humaneva", caution=_humaneva_caution),
-    "custom": Source(_custom, h36m.SKELETON, "custom"),  # the file says its skeleton
+DATA_SETS: dict[str, DataSet] = {
+    "h36m": DataSet(_h36m, h36m.SKELETON, "h36m"),
+    "3dhp": DataSet(_threedhp, threedhp.SKELETON, "3dhp", _threedhp_labels, False, _threedhp_caution),
+    "humaneva15": DataSet(_humaneva, humaneva.SKELETON, "humaneva", caution=_humaneva_caution),
+    "custom": DataSet(_custom, h36m.SKELETON, "custom"),  # the file says its skeleton
 }
 
 
-def source_of(settings: DataSettings) -> Source:
+def data_set_of(settings: DataSettings) -> DataSet:
     """The row of a data set. Raises UserError for an unknown name."""
-    if settings.dataset not in SOURCES:
-        raise UserError(f"-d {settings.dataset}: unknown data set; there are {', '.join(SOURCES)}")
-    row = SOURCES[settings.dataset]
+    if settings.dataset not in DATA_SETS:
+        raise UserError(f"-d {settings.dataset}: unknown data set; there are {', '.join(DATA_SETS)}")
+    row = DATA_SETS[settings.dataset]
     if settings.dataset == "custom":
         return replace(row, skeleton=_custom_skeleton(settings.data_root, settings.keypoints))
     return row
@@ -101,7 +101,7 @@ def _file_3d(settings: DataSettings) -> Path | None:
 def load_clips(settings: DataSettings, role: str, notice: Callable[[str], None]) -> list[Clip]:
     """The clips of a split, 'train' or 'test': subjects, actions, every n-th frame, a share of the training clips."""
     subjects = settings.subjects_train if role == "train" else settings.subjects_test
-    source = source_of(settings)
+    source = data_set_of(settings)
     clips = source.load(settings, subjects, role)
     if caution := source.caution(settings):
         notice(caution)

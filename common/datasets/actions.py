@@ -105,7 +105,7 @@ ACTIONS = ("Walking", *POSES, "Discussion")
 
 
 @dataclass(frozen=True)
-class Take:
+class SyntheticTake:
     """One recording: joints (T, 17, 3) world metres, and which of the left and right foot stands still (T, 2)."""
 
     joints: np.ndarray
@@ -126,7 +126,7 @@ def synthetic_motion(
 
 def synthetic_take(
     body: str | Body, action: str, frames: int, rng: np.random.Generator, fps: float = 50, radius: float = 1.25
-) -> Take:
+) -> SyntheticTake:
     """As `synthetic_motion`, with the frames in which each foot is planted."""
     if isinstance(body, str):
         if body not in BODIES:
@@ -148,7 +148,7 @@ def synthetic_take(
     channels = channels + wander(t, rng, _WANDER)
     ankles, toes, planted = footsteps(body, path, gait, t)
     joints = forward_kinematics(body, channels, path.place(t), path.heading(t), ankles, toes)
-    return Take(joints, planted)
+    return SyntheticTake(joints, planted)
 
 
 def _per_channel(trunk: float, head: float, arm: float, offset: float) -> np.ndarray:

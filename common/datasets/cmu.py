@@ -33,7 +33,7 @@ SOURCE = (
 
 
 @dataclass
-class Take:
+class CmuTake:
     """positions (T, 17, 3), metres, z up, 50 Hz; `word` says what is done, `name` is the database's: 05_01."""
 
     performer: int
@@ -165,7 +165,7 @@ def action_words(index: str) -> dict[str, str]:
     return {name: word.capitalize() for name, word in found}
 
 
-def converted_takes(path: Path, there: set[int]) -> list[Take]:
+def converted_takes(path: Path, there: set[int]) -> list[CmuTake]:
     """Takes of an archive of converted performers, without the performers that are there already.
 
     The archive has an array (T, 17, 3) for each 'S07/01_walk'; NAME_meta.json beside it says joints, fps and units.
@@ -187,5 +187,5 @@ def converted_takes(path: Path, there: set[int]) -> list[Take]:
             check_metres(f"{path.name} {key}", array)
             check_bones(f"{path.name} {key}", bone_lengths(array, H36M_17), H36M_17, 0.25)
             word = match[3].split("_")[0].capitalize() or "Motion"
-            takes.append(Take(int(match[1]), f"{int(match[1]):02}_{match[2]}", array.astype(np.float64), word))
+            takes.append(CmuTake(int(match[1]), f"{int(match[1]):02}_{match[2]}", array.astype(np.float64), word))
     return takes

@@ -23,7 +23,7 @@ DAMAGED = {("S9", "Greeting-2"), ("S9", "SittingDown-2"), ("S9", "Waiting-1")}
 
 
 @dataclass(frozen=True)
-class DataSet:
+class StereoFormat:
     """A published data set: its subjects, its split, its actions."""
 
     name: str
@@ -33,7 +33,7 @@ class DataSet:
     actions: tuple[str, ...]
 
 
-H36M = DataSet(
+H36M = StereoFormat(
     "h36m",
     ("S1", "S5", "S6", "S7", "S8", "S9", "S11"),
     ("S1", "S5", "S6", "S7", "S8"),
@@ -41,7 +41,7 @@ H36M = DataSet(
     H36M_ACTIONS,
 )
 _MHAD_SUBJECTS = tuple(f"S{i:02d}" for i in range(1, 13))
-MHAD = DataSet(
+MHAD = StereoFormat(
     "mhad",
     _MHAD_SUBJECTS,
     tuple(s for s in _MHAD_SUBJECTS if s not in ("S08", "S11")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.datasets import source_of
+from common.datasets import data_set_of
 from common.datasets.clips import Clip
 from common.diffusion.diff3dhpe import normalisation_scale
 from common.engine.checkpoint import VERSION
@@ -29,7 +29,7 @@ CHANGEABLE = ("learning_rate", "amp")
 def new_card(settings: Settings, clips: list[Clip]) -> dict:
     """The card of a fresh model, trained on these clips."""
     data, chosen = settings.data, settings.model
-    source, model = source_of(data), entry(chosen.model)
+    source, model = data_set_of(data), entry(chosen.model)
     skeleton = source.skeleton
     sizes = {
         "frames": chosen.number_of_frames,
@@ -77,7 +77,7 @@ def _argument(settings: Settings, name: str, skeleton: Skeleton, clips: list[Cli
     if name == "skeleton":
         return describe(skeleton)
     if name == "actions":
-        return source_of(settings.data).action_names(clips)
+        return data_set_of(settings.data).action_names(clips)
     if name == "unit":
         return settings.model.unit or normalisation_scale(
             (clip.positions_3d[clip.valid] for clip in clips), skeleton.root
@@ -127,7 +127,7 @@ def resolve(settings: Settings, card: dict) -> dict:
             stored = card["model"] if name == "model" else sizes.get(_SIZES.get(name, name), diffusion.get(name, value))
             if stored != value:
                 raise UserError(f"{flag_name(name)} {value} contradicts the checkpoint, which has {stored}")
-    skeleton = source_of(settings.data).skeleton
+    skeleton = data_set_of(settings.data).skeleton
     if card["skeleton"] != describe(skeleton):
         lifted = skeleton_of(card["skeleton"]).name
         raise UserError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from common.datasets import SOURCES
+from common.datasets import DATA_SETS
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
 from common.engine.devices import Place
@@ -29,7 +29,7 @@ class Lifted:
 
 def windows_of(opened: Opened, clip: Clip, place: Place) -> Windows:
     """The windows of one clip, as in its evaluation."""
-    source = SOURCES.get(opened.card.get("dataset"))
+    source = DATA_SETS.get(opened.card.get("dataset"))
     names = source.action_names([clip]) if source else None
     return Windows(
         [clip],
@@ -71,7 +71,7 @@ def lift_clip(
     aggregate = np.full((len(clip), joints, 3), np.nan, np.float32)
     hypotheses = np.full((sampling.hypotheses, len(clip), joints, 3), np.nan, np.float32)
     wanted = range(len(windows)) if frames is None else rows_for(windows, frames)
-    for rows in torch.tensor(list(wanted)).split(sampling.windows):
+    for rows in torch.tensor(list(wanted)).split(sampling.batch):
         batch = batch_of(windows, rows, sampling)
         poses = sample(lifter, windows, batch, sampling, place)  # (B, K, H, F, J, 3)
         one = AGGREGATIONS[name](poses, evidence_of(batch))[:, -1].cpu().numpy()  # (B, F, J, 3)

@@ -30,7 +30,7 @@ class Sampling:
 
     hypotheses: int = 1
     steps: int = 1
-    windows: int = EVALUATION_WINDOWS  # at a time; P_Best under the published protocol depends on it
+    batch: int = EVALUATION_WINDOWS  # windows at a time; P_Best under the published protocol depends on it
     seed: int = 1
     metrics: tuple[str, ...] = ("mpjpe",)  # rows of METRICS; MPJPE is always there
     published: bool = False
@@ -76,7 +76,7 @@ def evaluate(
     apart = sampling.published or (getattr(lifter.denoiser, "mixes_texts", False) and not sampling.neutral)
     metrics = metrics_named(sampling.metrics)
     over_clips = {name: m for name, m in metrics.items() if m.lost}
-    rows = _slices(windows, sampling.windows, apart or bool(over_clips))[:limit]
+    rows = _slices(windows, sampling.batch, apart or bool(over_clips))[:limit]
     aggregations = available(windows.has_camera)
     names = tuple(aggregations)
     shape = (len(windows.clips), sampling.steps, len(names))
@@ -264,7 +264,7 @@ def _synchronise(place: Place) -> None:
 
 def estimate_seconds(lifter: DiffusionLifter, windows: Windows, sampling: Sampling, place: Place) -> float:
     """Seconds that an evaluation will take, from one step of one hypothesis of the first windows."""
-    count = min(sampling.windows, len(windows))
+    count = min(sampling.batch, len(windows))
     probe = Sampling(1, 1, count, amp=sampling.amp, flip=sampling.flip)
     batch = batch_of(windows, range(count), sampling)
     sample(lifter, windows, batch, probe, place)

@@ -13,7 +13,7 @@ import torch
 from timm.models.vision_transformer import Attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.datasets import load_clips, source_of
+from common.datasets import data_set_of, load_clips
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
 from common.engine import checkpoint, report
@@ -44,7 +44,7 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
     flop = flop_per_window(opened)
     if settings.run.compile:
         lifter.denoiser.compile()
-    source = source_of(data)
+    source = data_set_of(data)
     windows = Windows(
         clips,
         source.skeleton,
@@ -96,9 +96,9 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
         out["results_with_action"] = told
     notes = []
     if settings.published:
-        notes.append(f"P_Best is chosen per batch of -b {sampling.windows} windows")
+        notes.append(f"P_Best is chosen per batch of -b {sampling.batch} windows")
     if card["variant"] == "published" and entry(card["model"]).batch_note:
-        notes.append(f"{entry(card['model']).batch_note}, so -b {sampling.windows} matters")
+        notes.append(f"{entry(card['model']).batch_note}, so -b {sampling.batch} matters")
     if not windows.has_camera:
         notes.append("no intrinsics are known here: R_Agg, J_Agg_fit and J_Agg cannot be computed")
     out["notes"] = notes
@@ -121,7 +121,7 @@ def sampling_of(settings: Settings, card: dict) -> Sampling:
     return Sampling(
         hypotheses=asked.hypotheses,
         steps=asked.sampling_timesteps,
-        windows=asked.batch_size_eval or EVALUATION_WINDOWS,
+        batch=asked.batch_size_eval or EVALUATION_WINDOWS,
         seed=settings.run.seed,
         metrics=tuple(dict.fromkeys(("mpjpe", *(("p_mpjpe",) if asked.p2 else ()), *asked.metrics))),
         published=settings.published,

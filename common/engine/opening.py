@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from common.datasets import load_clips, source_of
+from common.datasets import data_set_of, load_clips
 from common.diffusion.diff3dhpe import normalisation_scale
 from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint
@@ -79,7 +79,7 @@ def set_unit(card: dict, settings: Settings, notice: Notice) -> None:
     if "unit" in entry(card["model"]).diffusion_options and card["diffusion"].get("unit") is None:
         data = replace(settings.data, actions=EVERYTHING)
         poses = [clip.positions_3d[clip.valid] for role in ("train", "test") for clip in load_clips(data, role, notice)]
-        card["diffusion"]["unit"] = unit = normalisation_scale(poses, source_of(data).skeleton.root)
+        card["diffusion"]["unit"] = unit = normalisation_scale(poses, data_set_of(data).skeleton.root)
         notice(f"The file does not say its unit of length; from all data it is {unit:.4f} m (--unit sets it).")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.datasets import hold_out, load_clips, source_of
+from common.datasets import data_set_of, hold_out, load_clips
 from common.datasets.clips import Clip
 from common.datasets.windows import CUTS, Windows
 from common.diffusion.lifter import DiffusionLifter
@@ -78,7 +78,7 @@ def _train(settings: Settings, place: Place, test: list[Clip] | None, folder: Pa
     if settings.run.compile:
         lifter.denoiser.compile()
 
-    source = source_of(data)
+    source = data_set_of(data)
     cut = partial(
         Windows,
         skeleton=source.skeleton,

@@ -53,7 +53,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class View:
+class CameraPeople:
     """One camera's detections on the ideal image plane: `plane[t]` (N, J, 2), `sure[t]` (N, J), `size[t]` (N,)."""
 
     turn: np.ndarray  # (3, 3), world to camera
@@ -86,14 +86,14 @@ def _extent(plane: np.ndarray) -> float:
     return float(np.linalg.norm(np.ptp(good, axis=0))) if len(good) > 1 else 0.0
 
 
-def prepare(frames: Frames, camera: Camera, outer: np.ndarray) -> View:
+def prepare(frames: Frames, camera: Camera, outer: np.ndarray) -> CameraPeople:
     """A camera's detections with the lens undone; `outer` (3, 4) is the camera's place, world to camera."""
     counts = np.cumsum([len(people) for people in frames])[:-1]
     everyone = np.concatenate(frames).astype(np.float64)  # (all detections, J, 3)
     sure = everyone[..., 2]
     plane = rays(np.where(sure[..., None] > 0, everyone[..., :2], 0), camera)
     size = person_sizes(everyone[..., :2], sure > 0) * 2 / (camera.width * np.mean(camera.intrinsics[:2]))
-    return View(outer[:, :3], outer[:, 3], *(np.split(part, counts) for part in (plane, sure, size)))
+    return CameraPeople(outer[:, :3], outer[:, 3], *(np.split(part, counts) for part in (plane, sure, size)))
 
 
 def match_people(views: list[Frames], cameras: list[Camera], fps: float, progress: bool = True) -> list[Person]:
@@ -124,7 +124,7 @@ def match_people(views: list[Frames], cameras: list[Camera], fps: float, progres
     return sorted(kept, key=lambda p: (-len(p.seen), p.seen[0]))
 
 
-def _continue(active: list[Person], seen: list[View], frame: int, fps: float) -> list[dict[int, int]]:
+def _continue(active: list[Person], seen: list[CameraPeople], frame: int, fps: float) -> list[dict[int, int]]:
     """For each known person, {view: detection}: in every view the assignment with the least total distance."""
     groups: list[dict[int, int]] = [{} for _ in active]
     gates = np.array([GATE + REACH * (frame - p.last - 1) / fps for p in active])
@@ -140,7 +140,7 @@ def _continue(active: list[Person], seen: list[View], frame: int, fps: float) ->
     return groups
 
 
-def _settle(group: dict[int, int], seen: list[View], frame: int) -> tuple[dict[int, int], np.ndarray] | None:
+def _settle(group: dict[int, int], seen: list[CameraPeople], frame: int) -> tuple[dict[int, int], np.ndarray] | None:
     """The group without the views that its 3D does not explain, and that 3D (J, 3); None where under two are left."""
     while len(group) >= 2:
         points = locate(group, seen, frame)
@@ -152,7 +152,7 @@ def _settle(group: dict[int, int], seen: list[View], frame: int) -> tuple[dict[i
     return None
 
 
-def locate(group: dict[int, int], seen: list[View], frame: int) -> np.ndarray:
+def locate(group: dict[int, int], seen: list[CameraPeople], frame: int) -> np.ndarray:
     """A person's points (J, 3) nearest to the rays of its detections {view: number}; NaN where under two views see it.
 
     Closed form, without regard to outliers: good enough to tell people apart.
@@ -169,7 +169,7 @@ def locate(group: dict[int, int], seen: list[View], frame: int) -> np.ndarray:
     return points
 
 
-def _seeds(seen: list[View], free: list[set], frame: int) -> list[tuple[dict[int, int], np.ndarray]]:
+def _seeds(seen: list[CameraPeople], free: list[set], frame: int) -> list[tuple[dict[int, int], np.ndarray]]:
     """New people among the free detections: the pair of views that agrees best, with every other view that joins."""
     pairs = []
     for a in range(len(seen)):

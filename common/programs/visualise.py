@@ -112,11 +112,11 @@ def _shot(clip: Clip, number: int, settings: Settings, figures: FigureSettings) 
     """The clip, with noise on its keypoints and some of them at zero as asked, and its truth."""
     import numpy as np
 
-    from common.datasets import source_of
+    from common.datasets import data_set_of
     from common.diffusion.noise import seed_of
     from common.programs.pictures import Shot
 
-    root = source_of(settings.data).skeleton.root
+    root = data_set_of(settings.data).skeleton.root
     truth = clip.positions_3d - clip.positions_3d[:, root : root + 1]
     if figures.extra_noise_std or figures.joint_drop:
         rng = np.random.default_rng(seed_of(settings.run.seed, "keypoints", clip.key))

@@ -36,7 +36,7 @@ def joint_errors(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
     return np.linalg.norm(predicted - (annotated - annotated[:, SKELETON.root, None]), axis=-1)
 
 
-def score(errors: np.ndarray) -> Score:
+def score_frames(errors: np.ndarray) -> Score:
     """Score errors (n, 17) in mm. Without frames every figure is NaN."""
     frames, joints = len(errors), [GROUP_JOINTS[group] for group in GROUP_JOINTS]
     if frames == 0:
@@ -91,8 +91,8 @@ def valid_predictions(poses: np.ndarray, annotation: Annotation, layout: str, so
 def score_errors(errors: dict[str, np.ndarray], activities: dict[str, np.ndarray]) -> tuple[dict, dict]:
     """Scores by sequence and by activity ('All' last) from errors {TS1: (n, 17)} and activities {TS1: (n,)}, 1..7."""
     pooled, labels = np.concatenate(list(errors.values())), np.concatenate([activities[name] for name in errors])
-    by_activity = {name: score(pooled[labels == i + 1]) for i, name in enumerate(ACTIVITIES)}
-    return {name: score(e) for name, e in errors.items()}, by_activity | {"All": score(pooled)}
+    by_activity = {name: score_frames(pooled[labels == i + 1]) for i, name in enumerate(ACTIVITIES)}
+    return {name: score_frames(e) for name, e in errors.items()}, by_activity | {"All": score_frames(pooled)}
 
 
 def mean_of_sequences(scores: dict[str, Score]) -> Score:

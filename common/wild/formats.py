@@ -15,7 +15,7 @@ FORMATS = "AlphaPose, OpenPose, COCO results, MMPose JSON; Detectron2, VideoPose
 
 
 @dataclass
-class Parsed:
+class KeypointFile:
     """People of every frame as arrays (J, 3), pixels and confidence; what else the file says."""
 
     frames: list[list[np.ndarray]]
@@ -47,7 +47,7 @@ def triplets(values, scores=None, source: str = "keypoints") -> np.ndarray:
     return points[:, :3]
 
 
-def from_json(data: object, path: Path) -> Parsed:
+def from_json(data: object, path: Path) -> KeypointFile:
     """A JSON file of any of the detectors, told apart by its keys."""
     rows = data if isinstance(data, list) else []
     first = next((row for row in rows if isinstance(row, dict)), {})
@@ -69,7 +69,7 @@ def from_json(data: object, path: Path) -> Parsed:
     raise UserError(f"{path}: unknown keypoint format; these are read: {FORMATS}")
 
 
-def coco(rows: list[dict], path: Path, images: list[dict] = (), categories: list[dict] = ()) -> Parsed:
+def coco(rows: list[dict], path: Path, images: list[dict] = (), categories: list[dict] = ()) -> KeypointFile:
     """COCO results and AlphaPose: one row a person, `image_id` a number or a file name such as '12.jpg'."""
     rows = [row for row in rows if row.get("keypoints")]
     names = next((c["keypoints"] for c in categories if c.get("keypoints")), None)
@@ -81,7 +81,7 @@ def coco(rows: list[dict], path: Path, images: list[dict] = (), categories: list
         frames[number].append(triplets(row["keypoints"], source=str(path)))
         ids[number].append(_identity(row, "track_id", "idx"))
     size = (images[0]["width"], images[0]["height"]) if images and "width" in images[0] else None
-    return Parsed(frames, ids, names, "coco", size)
+    return KeypointFile(frames, ids, names, "coco", size)
 
 
 def frame_numbers(keys: list, path: Path) -> tuple[list[int], int]:
@@ -115,17 +115,17 @@ def _identity(row: dict, *names: str) -> int:
     return -1
 
 
-def openpose(frames: list[dict], path: Path) -> Parsed:
+def openpose(frames: list[dict], path: Path) -> KeypointFile:
     """OpenPose's own JSON: one object a frame, `pose_keypoints_2d` of each of `people`."""
     people, ids = [], []
     for frame in frames:
         rows = [row for row in frame["people"] if row.get("pose_keypoints_2d")]
         people.append([triplets(row["pose_keypoints_2d"], source=str(path)) for row in rows])
         ids.append([_identity(row, "person_id") for row in rows])
-    return Parsed(people, ids, hint="coco")
+    return KeypointFile(people, ids, hint="coco")
 
 
-def openpose_folder(folder: Path) -> Parsed:
+def openpose_folder(folder: Path) -> KeypointFile:
     """A folder of `NAME_000000000012_keypoints.json`, one a frame."""
     files = sorted(folder.glob("*_keypoints.json"))
     if not files:
@@ -142,7 +142,7 @@ def openpose_folder(folder: Path) -> Parsed:
         return openpose(frames, folder)
 
 
-def mmpose(rows: list[dict], meta: dict, path: Path) -> Parsed:
+def mmpose(rows: list[dict], meta: dict, path: Path) -> KeypointFile:
     """MMPose and RTMPose: rows of {'frame_id', 'instances': [{'keypoints', 'keypoint_scores', ...}]}."""
     given = [int(row.get("frame_id", n)) for n, row in enumerate(rows)]
     first = min(given, default=0)
@@ -157,10 +157,10 @@ def mmpose(rows: list[dict], meta: dict, path: Path) -> Parsed:
             ids[number - first].append(_identity(person, "track_id", "instance_id"))
     named = meta.get("keypoint_id2name") or {}
     names = [named[key] for key in sorted(named, key=int)] or None
-    return Parsed(frames, ids, names, meta.get("dataset_name", "coco"))
+    return KeypointFile(frames, ids, names, meta.get("dataset_name", "coco"))
 
 
-def from_archive(data: dict, path: Path, clip: str | None) -> Parsed:
+def from_archive(data: dict, path: Path, clip: str | None) -> KeypointFile:
     """Detectron2's output, VideoPose3D's custom layout, or an archive with one array."""
     with understanding(path, "archive of keypoints"):
         if "positions_2d" in data:
@@ -172,7 +172,7 @@ def from_archive(data: dict, path: Path, clip: str | None) -> Parsed:
     raise UserError(f"{path}: unknown keypoint archive with {', '.join(data)}; these are read: {FORMATS}")
 
 
-def videopose(data: dict, path: Path, clip: str | None) -> Parsed:
+def videopose(data: dict, path: Path, clip: str | None) -> KeypointFile:
     """VideoPose3D: positions_2d[subject][action] is a list over cameras of (T, J, 2), pixels."""
     clips = {
         f"{subject}/{action}/{camera}": np.asarray(array)
@@ -193,7 +193,7 @@ def videopose(data: dict, path: Path, clip: str | None) -> Parsed:
     return parsed
 
 
-def detectron(data: dict, path: Path) -> Parsed:
+def detectron(data: dict, path: Path) -> KeypointFile:
     """Detectron and Detectron2 as VideoPose3D stores them: a frame's keypoints are [[], (N, 4, 17)]: x, y, logit, p."""
     frames = []
     for boxes, keypoints in zip(data["boxes"], data["keypoints"], strict=True):
@@ -205,10 +205,10 @@ def detectron(data: dict, path: Path) -> Parsed:
         frames.append([keypoints[n][[0, 1, 3]].T.astype(np.float32) for n in order])  # each (17, 3)
     meta = data.get("metadata") or {}
     size = (int(meta["w"]), int(meta["h"])) if "w" in meta and "h" in meta else None
-    return Parsed(frames, hint="coco", size=size, fps=float(meta["fps"]) if "fps" in meta else None)
+    return KeypointFile(frames, hint="coco", size=size, fps=float(meta["fps"]) if "fps" in meta else None)
 
 
-def from_array(array: object, path: Path) -> Parsed:
+def from_array(array: object, path: Path) -> KeypointFile:
     """A plain array (T, J, 2 or 3), or (people, T, J, 2 or 3), pixels; the file name may name the layout."""
     array = np.asarray(array)
     if array.dtype.kind not in "fiu" or array.ndim not in (3, 4) or array.shape[-1] not in (2, 3):
@@ -221,4 +221,4 @@ def from_array(array: object, path: Path) -> Parsed:
         seen = [n for n, person in enumerate(frame) if (np.isfinite(person) & (person != 0)).any()]
         frames.append([triplets(frame[n], source=str(path)) for n in seen])
         ids.append(seen)
-    return Parsed(frames, ids, hint=path.stem)
+    return KeypointFile(frames, ids, hint=path.stem)

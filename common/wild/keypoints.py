@@ -67,7 +67,7 @@ def read_keypoints(path: Path | str, layout: str | None = None, clip: str | None
         return _detections(found, layout, path)
 
 
-def _detections(found: formats.Parsed, layout: str | None, path: Path) -> Detections:
+def _detections(found: formats.KeypointFile, layout: str | None, path: Path) -> Detections:
     """What a parser found, its joints recognised, its numbers usable."""
     people = [person for frame in found.frames for person in frame]
     if not people:

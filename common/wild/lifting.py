@@ -94,7 +94,7 @@ def sample_windows(
         starts_of=lambda frames, length, stride: window_starts(frames, length),
     )
     parts = []
-    for rows in torch.arange(len(windows)).split(sampling.windows):
+    for rows in torch.arange(len(windows)).split(sampling.batch):
         batch = windows.batch(rows)
         parts.append(sample(model.lifter, windows, batch, sampling, place)[:, -1].cpu().numpy())
     hypotheses = np.concatenate(parts)  # (W, H, F, J, 3)

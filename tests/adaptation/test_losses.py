@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.adaptation.losses import (
-    View,
+    Observed,
     best_joints,
     fitted_root,
     masked_mean,
@@ -24,7 +24,7 @@ def recorded(v, kind):
     return (
         poses,
         root,
-        View(v[f"in/loss_{kind}_TS1_x2d_norm"], camera, torch.full((2,), 2048.0), torch.ones(2, 9).bool()),
+        Observed(v[f"in/loss_{kind}_TS1_x2d_norm"], camera, torch.full((2,), 2048.0), torch.ones(2, 9).bool()),
     )
 
 
@@ -92,8 +92,8 @@ def test_masked_frames_do_not_count(vectors):
     poses, root, view = recorded(vectors("posynda_parity.npz"), "target")
     mask = view.mask.clone()
     mask[:, 6:] = False
-    part = View(view.keypoints_2d, view.intrinsics, view.width, mask)
-    cut = View(view.keypoints_2d[:, :6], view.intrinsics, view.width, mask[:, :6])
+    part = Observed(view.keypoints_2d, view.intrinsics, view.width, mask)
+    cut = Observed(view.keypoints_2d[:, :6], view.intrinsics, view.width, mask[:, :6])
     torch.testing.assert_close(
         target_loss(poses, root, part).total, target_loss(poses[..., :6, :, :], root[:, :, :, :6], cut).total
     )
@@ -113,7 +113,7 @@ def test_fitted_root_finds_the_true_one_through_a_lens():
     root = torch.tensor([0.3, -0.2, 4.2])
     camera = torch.tensor((2.29, 2.29, 0.025, 0.03, -0.2, 0.24, -0.002, -0.001, -0.0015)).expand(2, 9)
     seen = project((poses + root)[:, 0, 0], camera[:, None])
-    view = View(seen, camera, torch.full((2,), 1000.0), torch.ones(2, 5).bool())
+    view = Observed(seen, camera, torch.full((2,), 1000.0), torch.ones(2, 5).bool())
     fitted = fitted_root(poses, view)
     torch.testing.assert_close(fitted, root.expand_as(fitted), atol=2e-3, rtol=0)
     assert float(reprojection_errors(poses, fitted, view).max()) < 0.2  # pixels

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common.adaptation.placement import place, place_published, residual_of_detector, smoothed
+from common.adaptation.placement import place_poses, place_published, residual_of_detector, smoothed
 from common.geometry.camera import project
 
 H36M_LIKE = (2.29, 2.29, 0.025, 0.03, -0.2, 0.24, -0.002, -0.001, -0.0015)
@@ -30,7 +30,7 @@ def test_placement_matches_the_recommended_vectors(v):
     target = v["in/gpr_short_tgt2d"][v["in/gpr_short_perm"]]
     camera = torch.cat([v["out/gpr_recommended_fN_cN"], torch.zeros(5)])[None]
     poses = (source - source[:, :1])[None]
-    placed = place(poses, target[None], camera, root=14)
+    placed = place_poses(poses, target[None], camera, root=14)
     torch.testing.assert_close((poses + placed.root)[0], v["out/gpr_recommended_src3d_new"], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(placed.keypoints_2d[0], v["out/gpr_recommended_reproj_norm"], rtol=1e-4, atol=1e-4)
 
@@ -49,7 +49,7 @@ def scene():
 
 def test_root_reprojects_onto_the_targets_pelvis(scene):
     poses, _, _, target, camera = scene
-    placed = place(poses, target, camera)
+    placed = place_poses(poses, target, camera)
     torch.testing.assert_close(project(placed.root, camera[:, None]), target[:, :, :1], atol=2e-4, rtol=0)
     torch.testing.assert_close(placed.keypoints_2d[:, :, :1], target[:, :, :1], atol=2e-4, rtol=0)
 
@@ -57,13 +57,14 @@ def test_root_reprojects_onto_the_targets_pelvis(scene):
 def test_own_pose_is_placed_near_its_own_root(scene):
     """In metres: a person's own poses land at the person's own depth (the rule ignores perspective within the body)."""
     _, others, root, target, camera = scene
-    placed = place(others, target, camera)
+    placed = place_poses(others, target, camera)
     assert (placed.root[..., 2] / root[..., 2] - 1).abs().max() < 0.15
 
 
 def test_smoothing_steadies_the_track(scene):
     poses, _, _, target, camera = scene
-    rough, smooth = (place(poses, target, camera, smoothing=n).root[..., 2].diff(dim=1).abs().max() for n in (0, 5))
+    placed = [place_poses(poses, target, camera, smoothing=n) for n in (0, 5)]
+    rough, smooth = (p.root[..., 2].diff(dim=1).abs().max() for p in placed)
     assert smooth < rough
     steady = torch.ones(2, 9, 3) * 2.5
     torch.testing.assert_close(smoothed(steady, 51), steady)

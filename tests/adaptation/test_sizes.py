@@ -8,7 +8,7 @@ import torch
 
 from common.adaptation.adapt import AdaptationRecipe, Adapter
 from common.adaptation.lifter import make_adapted, without_additions
-from common.adaptation.losses import View, fitted_root, target_loss
+from common.adaptation.losses import Observed, fitted_root, target_loss
 from common.adaptation.sizes import (
     body_size,
     estimated_sizes,
@@ -138,11 +138,11 @@ def test_a_larger_person_farther_away_has_the_same_image():
 def test_the_targets_2d_does_not_feel_size():
     """With the fitted root the reprojection of a pose and of one 1.4 times as large are equal: no gradient to size."""
     batch = Windows(make_clips(TARGET_CAMERA, 2), H36M_17, 9).batch([0, 1])
-    view = View(batch.keypoints_2d, batch.intrinsics, torch.full((2,), 2048.0), batch.mask)
+    view = Observed(batch.keypoints_2d, batch.intrinsics, torch.full((2,), 2048.0), batch.mask)
     poses = batch.positions_3d[:, None, None] + 0.05 * torch.randn(2, 1, 3, 9, 17, 3)
     poses = (poses - poses[..., :1, :]).double()
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
-    view = View(*(x.double() if x.is_floating_point() else x for x in vars(view).values()))
+    view = Observed(*(x.double() if x.is_floating_point() else x for x in vars(view).values()))
     losses = [target_loss(k * poses, fitted_root(k * poses, view), view, (1.0, 0.0)).total for k in (scale, 1.4)]
     torch.testing.assert_close(losses[0], losses[1])
     (gradient,) = torch.autograd.grad(losses[0], scale)

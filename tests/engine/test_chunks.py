@@ -53,7 +53,7 @@ def the_chunk(monkeypatch, value):
 
 
 def test_out_of_memory_halves_the_chunk_and_repeats_the_batch(lifter, clips, monkeypatch):
-    windows, sampling = Windows(clips, SKELETON, 5), Sampling(8, 2, windows=3)
+    windows, sampling = Windows(clips, SKELETON, 5), Sampling(8, 2, batch=3)
     batch = windows.batch([0, 1, 2])
     the_chunk(monkeypatch, 2)
     expected = sample(lifter, windows, batch, sampling, CPU)
@@ -68,7 +68,7 @@ def test_out_of_memory_halves_the_chunk_and_repeats_the_batch(lifter, clips, mon
 
 
 def test_an_evaluation_goes_on_after_out_of_memory(lifter, clips, monkeypatch):
-    windows, sampling = Windows(clips, SKELETON, 5), Sampling(4, 2, windows=3)
+    windows, sampling = Windows(clips, SKELETON, 5), Sampling(4, 2, batch=3)
     the_chunk(monkeypatch, 4)
     whole = evaluate(lifter, windows, sampling, CPU)
     chunks._CHOSEN.clear()
@@ -93,12 +93,12 @@ def test_clips_of_one_shape_share_one_choice(lifter, clips, monkeypatch):
     short = replace(clips[1], keypoints_2d=clips[1].keypoints_2d[:7], positions_3d=clips[1].positions_3d[:7])
     short = replace(short, valid=short.valid[:7])
     for clip in (clips[0], short, clips[2]):
-        lift_clip(Opened(lifter, CARD, Path()), clip, Sampling(4, 1, windows=4), CPU)
+        lift_clip(Opened(lifter, CARD, Path()), clip, Sampling(4, 1, batch=4), CPU)
     assert len(searches) == 1  # the short clip has fewer windows: the choice for more serves it
-    lift_clip(Opened(lifter, CARD, Path()), clips[0], Sampling(8, 1, windows=4), CPU)
+    lift_clip(Opened(lifter, CARD, Path()), clips[0], Sampling(8, 1, batch=4), CPU)
     assert len(searches) == 2  # more hypotheses may come in larger chunks
     other = DiffusionLifter(lifter.denoiser, SKELETON)
-    lift_clip(Opened(other, CARD, Path()), clips[0], Sampling(4, 1, windows=4), CPU)
+    lift_clip(Opened(other, CARD, Path()), clips[0], Sampling(4, 1, batch=4), CPU)
     assert len(searches) == 3
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from common.scoring.annotations import ACTIVITIES, GROUP_JOINTS, JOINT_NAMES, Annotation
-from common.scoring.measures import joint_errors, mean_of_sequences, score, score_errors, valid_predictions
+from common.scoring.measures import joint_errors, mean_of_sequences, score_errors, score_frames, valid_predictions
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 CEILING = 100 * 30 / 31
@@ -31,10 +31,10 @@ def test_constant_errors_score_exactly(offset, pck, auc):
     truth = rng.integers(-500, 500, (6, 17, 3)).astype(float)
     predicted = truth - truth[:, [ROOT]]
     predicted[..., 0] += offset
-    whole = score(np.full((6, 17), offset))
+    whole = score_frames(np.full((6, 17), offset))
     assert whole.mpjpe[-1] == offset
     predicted[:, ROOT] = 0
-    result = score(joint_errors(predicted, truth))
+    result = score_frames(joint_errors(predicted, truth))
     assert result.pck == pytest.approx(np.full(9, pck), abs=1e-12)
     if offset in (0.0, 5.0, 150.0):  # whole numbers: the subtraction is exact
         assert result.auc == pytest.approx(np.full(9, auc), abs=1e-12)
@@ -54,13 +54,13 @@ def test_groups_are_the_fourteen_joints():
 def test_pelvis_spine_and_head_count_in_mpjpe_only():
     errors = np.zeros((3, 17))
     errors[:, 15:] = 400.0
-    result = score(errors)
+    result = score_frames(errors)
     assert result.pck[-1] == 100 and result.auc[-1] == CEILING
     assert result.mpjpe[-1] == pytest.approx(800 / 17)
 
 
 def test_no_frames_give_nan_and_no_warning(recwarn):
-    result = score(np.zeros((0, 17)))
+    result = score_frames(np.zeros((0, 17)))
     assert result.frames == 0 and np.isnan(result.mpjpe).all() and np.isnan(result.pck).all()
     assert result.mpjpe.shape == (18,) and result.auc.shape == (9,) and not recwarn.list
 
