@@ -256,7 +256,9 @@ def made(r: Residuals, rng: np.random.Generator, constants: dict | None = None) 
     """The made detector before the same person: error (V, T, 17, 2), confidence (V, T, 17), as `Residuals` has them."""
     errors, sure = [], []
     for camera, exact in zip(r.cameras, r.exact, strict=True):
-        points, confidence = detector.detect(exact, COCO_17, (camera.width, camera.height), r.fps, rng, constants)
+        points, confidence = detector.detect(
+            exact, COCO_17, (camera.width, camera.height), r.fps, rng, constants=constants
+        )
         size = detector.person_size(exact, COCO_17)
         errors.append(np.where(confidence[..., None] > 0, (points - exact) / size[:, None, None], np.nan))
         sure.append(confidence)

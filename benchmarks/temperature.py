@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         errors = torch.stack([(mpjpe(p, truth) * batch.mask).sum() for p in found])
         sums.add_(errors.cpu().double())
 
-    errors = evaluate(opened.lifter, windows, sampling, place, observe)
+    errors = evaluate(opened.lifter, windows, sampling, place, observe=observe)
     for name, total in zip(names, sums.tolist(), strict=True):
         print(f"{name:14} {1000 * total / errors.frames.sum():8.2f} mm")
     print(f"{len(held)} held-out clips, {int(errors.frames.sum())} frames, H={sampling.hypotheses}")

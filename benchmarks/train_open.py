@@ -139,7 +139,7 @@ def main() -> None:
     }
     torch.manual_seed(args.seed)
     lifter = checkpoint.make_lifter(card).to(place.device)
-    choose_attention(lifter, place.device, FRAMES, 17, args.amp)
+    choose_attention(lifter, place.device, FRAMES, 17, amp=args.amp)
     recipe = LifterRecipe(
         epochs=10**6,
         batch=args.batch,

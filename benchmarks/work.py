@@ -117,7 +117,7 @@ class Bench:
         key = f"{mode.compile} {mode.amp} {training}"
         if key not in self.compiled:
             network = copy.deepcopy(self.network)
-            choose_attention(network, self.device, self.size.frames, len(H36M_17), mode.amp)
+            choose_attention(network, self.device, self.size.frames, len(H36M_17), amp=mode.amp)
             if mode.compile:
                 network.compile(backend=self.compiler)
             self.compiled[key] = network
@@ -203,7 +203,7 @@ class Bench:
 
         @torch.no_grad()
         def work():
-            noise = window_noise(1, [self.windows.key(0)], range(self.size.samples), shape, self.device)
+            noise = window_noise(1, [self.windows.key(0)], range(self.size.samples), shape, device=self.device)
             condition = network.condition(batch)
             args = (noise, self.size.steps, self.diffusion, H36M_17)
             poses = plain.sample(network, condition, batch.keypoints_2d, *args)

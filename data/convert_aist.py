@@ -118,7 +118,7 @@ def camera_of(row: dict) -> dict:
     matrix, shift = np.array(row["matrix"], float).reshape(3, 3), np.array(row["translation"], float).reshape(3)
     if not np.isfinite([*turn.ravel(), *matrix.ravel(), *shift, k1, k2, k3]).all() or abs(matrix[0, 1]) > 1e-6:
         raise ValueError(f"the numbers of {row['name']} are of no plain camera")
-    return camera_row(row["name"], row["size"], matrix, turn @ TO_Z_UP.T, shift / 100, (k1, k2, k3))
+    return camera_row(row["name"], row["size"], matrix, turn @ TO_Z_UP.T, shift / 100, radial=(k1, k2, k3))
 
 
 def unpickled(member: Member, key: str) -> np.ndarray:

@@ -167,7 +167,7 @@ def mhad_labels(poses: Path, calibration: Path, pairs: Sequence[Sequence[str]], 
         original = calibrated_rig(calibration, names)
         rig, homographies = labels.prepare_rig(original, rectified)
         records.append(labels.camera_records(rig, homographies))
-        tables.append(labels.build_table("mhad", rig, original, frames, group, aligned=rectified))
+        tables.append(labels.build_table("mhad", rig, original, frames, group=group, aligned=rectified))
     return formats.label_file("mhad", np.stack(records), np.concatenate(tables), [list(p) for p in pairs])
 
 

@@ -38,14 +38,14 @@ def write(path: Path, kind: str, each: int, rng: np.random.Generator) -> None:
         original = make_rig(*RIGS[group])
         rig, homographies = labels.prepare_rig(original, True)
         records.append(labels.camera_records(rig, homographies))
-        tables.append(labels.build_table(kind, rig, original, motion, group))
+        tables.append(labels.build_table(kind, rig, original, motion, group=group))
     if kind == "h36m":
         records = records * len(known.subjects)
     formats.save_labels(path, formats.label_file(kind, np.stack(records), np.concatenate(tables), ["left", "right"]))
 
 
 def detect(labels_path: Path, subjects, out: Path, rng, bias: float = 0.0, shuffle: bool = True) -> None:
-    data = load_split(labels_path, subjects)
+    data = load_split(labels_path, subjects=subjects)
     pixels = crop_units_to_pixels(data.keypoints_2d, data.image_size).numpy()
     found = (pixels + bias + rng.normal(size=pixels.shape) * 2).astype(np.float32)
     order = rng.permutation(len(found)) if shuffle else np.arange(len(found))

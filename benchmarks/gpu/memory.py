@@ -41,8 +41,8 @@ class Case:
         """One step of so many hypotheses."""
         keys = [self.bench.windows.key(row) for row in self.batch.rows.tolist()]
         shape = (self.size.frames, len(self.lifter.skeleton), 3)
-        noise = lambda hypotheses: window_noise(1, keys, hypotheses, shape, self.device)  # noqa: E731
-        return self.lifter.sample(self.batch, count, 1, noise, True, count)
+        noise = lambda hypotheses: window_noise(1, keys, hypotheses, shape, device=self.device)  # noqa: E731
+        return self.lifter.sample(self.batch, count, 1, noise, flip=True, chunk=count)
 
     @property
     def chunk(self) -> int:

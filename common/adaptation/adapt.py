@@ -152,7 +152,9 @@ class Adapter(Trainer):
                 taught = self._sample(self.teacher, batch, "teacher", *at)
                 label = best_joints(taught, reprojection_errors(taught, self._root(taught, batch, view), view))
         root = self._root(poses, batch, view)
-        return target_loss(poses, root, view, recipe.target_weights, label, attached=recipe.published)
+        return target_loss(
+            poses, root, view, weights=recipe.target_weights, pseudo_label=label, attached=recipe.published
+        )
 
     def _root(self, poses: Tensor, batch: Batch, view: Observed) -> Tensor:
         return batch.root[:, None, None] if self.recipe.root == "gt" else fitted_root(poses, view)
@@ -166,13 +168,15 @@ class Adapter(Trainer):
         batch = replace(batch, keypoints_2d=placed.keypoints_2d, root=placed.root, intrinsics=placed.intrinsics)
         poses = self._sample(self.lifter, batch, "source", *at)
         root, view = placed.root[:, None, None], self._view(batch, target_rows)
-        return source_loss(poses, root, batch.positions_3d, view, self.recipe.source_weights)
+        return source_loss(poses, root, batch.positions_3d, view, weights=self.recipe.source_weights)
 
     def _place(self, source: Batch, target: Batch, target_rows: Tensor, at: tuple[int, int]) -> Placed:
         recipe, root = self.recipe, self.target.skeleton.root
         if recipe.published:
             return self._place_published(source, target, target_rows, at)
-        placed = place_poses(source.positions_3d, target.keypoints_2d, target.intrinsics, root, recipe.smoothing)
+        placed = place_poses(
+            source.positions_3d, target.keypoints_2d, target.intrinsics, root=root, smoothing=recipe.smoothing
+        )
         if not recipe.detector_residual or source.intrinsics is None:
             return placed
         exact = project(source.positions_3d + source.root, source.intrinsics[:, None])
@@ -186,7 +190,7 @@ class Adapter(Trainer):
         for b, row in enumerate(target_rows.tolist()):
             camera = pixel_numbers(target.intrinsics[b], self.widths[row], self.heights[row])
             order = torch.randperm(target.keypoints_2d.shape[1], generator=generator).to(self.place.device)
-            poses, seen = place_published(source.positions_3d[b], target.keypoints_2d[b], camera, order, root)
+            poses, seen = place_published(source.positions_3d[b], target.keypoints_2d[b], camera, order, root=root)
             roots, keypoints, cameras = [*roots, poses[:, root : root + 1]], [*keypoints, seen], [*cameras, camera]
         return Placed(torch.stack(roots), torch.stack(keypoints), torch.stack(cameras))
 
@@ -213,7 +217,7 @@ def pixel_numbers(intrinsics: Tensor, width: Tensor, height: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mean_reprojection(
-    lifter: RefinedLifter, windows: Windows, sampling: Sampling, place: Place, limit: int | None = None
+    lifter: RefinedLifter, windows: Windows, sampling: Sampling, place: Place, *, limit: int | None = None
 ) -> float:
     """How far, in pixels, the mean pose at its fitted root lies from the 2D: the label-free measure of an epoch."""
     lifter.eval()

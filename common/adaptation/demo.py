@@ -65,7 +65,7 @@ def picture(settings: Settings, own: AdaptationSettings, place: Place, path: Pat
     cameras = [clips[windows.clip_of[row]].camera for row in rows]
     written = grid_figure(
         Path(settings.run.checkpoint) / "before_after.png", skeleton, ["source only", "adapted"], names, poses, truth,
-        cameras, caption=caption, formats=("png",),
+        cameras=cameras, caption=caption, formats=("png",),
     )  # fmt: skip
     say(f"written: {', '.join(str(p) for p in written)}")
     return written

@@ -59,6 +59,7 @@ def target_loss(
     poses: Tensor,
     root: Tensor,
     view: Observed,
+    *,
     weights: tuple[float, float] = (0.5, 1.0),
     pseudo_label: Tensor | None = None,
     attached: bool = False,
@@ -76,7 +77,7 @@ def target_loss(
 
 
 def source_loss(
-    poses: Tensor, root: Tensor, label: Tensor, view: Observed, weights: tuple[float, float] = (0.1, 1.0)
+    poses: Tensor, root: Tensor, label: Tensor, view: Observed, *, weights: tuple[float, float] = (0.1, 1.0)
 ) -> Loss:
     """w_2d * mean of the least reprojection error a joint + w_3d * mean distance to the true pose (B, F, J, 3)."""
     pixels = masked_mean(reprojection_errors(poses, root, view).min(2).values, view.mask)

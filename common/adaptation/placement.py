@@ -47,7 +47,7 @@ def smoothed(track: Tensor, frames: int) -> Tensor:
     return functional.avg_pool1d(padded, 2 * half + 1, 1).transpose(1, 2)
 
 
-def place_poses(poses: Tensor, target_2d: Tensor, intrinsics: Tensor, root: int = 0, smoothing: int = 0) -> Placed:
+def place_poses(poses: Tensor, target_2d: Tensor, intrinsics: Tensor, *, root: int = 0, smoothing: int = 0) -> Placed:
     """Place windows (B, F, J, 3), root-relative metres, on target windows (B, F, J, 2), screen units.
 
     intrinsics (B, 9) of the target's camera, screen units; root: the pelvis's index. The track of the root is the
@@ -63,7 +63,7 @@ def place_poses(poses: Tensor, target_2d: Tensor, intrinsics: Tensor, root: int 
 
 
 def place_published(
-    poses: Tensor, target_2d: Tensor, intrinsics_px: Tensor, order: Tensor, root: int = 0
+    poses: Tensor, target_2d: Tensor, intrinsics_px: Tensor, order: Tensor, *, root: int = 0
 ) -> tuple[Tensor, Tensor]:
     """The published placement of one clip: (poses (n, J, 3) in camera coordinates, their 2D (n, J, 2)).
 

@@ -27,7 +27,7 @@ from common.settings.lifting import Settings
 
 
 def evaluate_file(
-    settings: Settings, own: AdaptationSettings, place: Place, path: Path, scored: list[Clip] | None = None
+    settings: Settings, own: AdaptationSettings, place: Place, path: Path, *, scored: list[Clip] | None = None
 ) -> dict:
     """Score a checkpoint on the target, an adapted one before and after; write tables, report and exports."""
     folder = writable(Path(settings.run.checkpoint))
@@ -55,7 +55,9 @@ def evaluate_file(
     def scores(lifter: RefinedLifter, export: Path, title: str) -> dict:
         lifter.to(place.device).eval()
         choose_attention(lifter, place.device, card["frames"], card["joints"])
-        return score_lifter(lifter, windows, sampling, place, export if exports else None, limit, title)
+        return score_lifter(
+            lifter, windows, sampling, place, export=export if exports else None, limit=limit, title=title
+        )
 
     adapted = "adaptation" in card
     before = scores(load_source_only(content), folder / "source_only", "before" if adapted else "source only")

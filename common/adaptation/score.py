@@ -55,6 +55,7 @@ def score_lifter(
     windows: Windows,
     sampling: Sampling,
     place: Place,
+    *,
     export: Path | None = None,
     limit: int | None = None,
     title: str = "evaluating",
@@ -75,7 +76,7 @@ def score_lifter(
         for observer in observers:
             observer(batch, poses)
 
-    errors = evaluate(lifter, windows, sampling, place, observe, limit, title)
+    errors = evaluate(lifter, windows, sampling, place, observe=observe, limit=limit, title=title)
     if exporter:
         exporter.write(export, place)
     results = summarise(errors, windows.clips)

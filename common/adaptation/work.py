@@ -164,10 +164,10 @@ def _epochs(
     limit = adapter.recipe.limit
 
     def validate() -> dict:
-        reprojection = mean_reprojection(adapter.lifter, adapter.target, sampling, place, limit)
+        reprojection = mean_reprojection(adapter.lifter, adapter.target, sampling, place, limit=limit)
         row = {"reprojection_px": reprojection, "valid_mm": None}
         if judge is not None:
-            scores = score_lifter(adapter.lifter, judge, sampling, place, None, limit, "target")
+            scores = score_lifter(adapter.lifter, judge, sampling, place, export=None, limit=limit, title="target")
             row["valid_mm"] = scores["columns"]["P_Agg"]["action_wise"]["mpjpe"]
         return row
 

@@ -85,7 +85,7 @@ def record(people: list[Body], subjects: list[int], numbers: list[int], rng: np.
     index = np.arange(0, FPS * SECONDS, EVERY)
     for body, subject in tqdm(list(zip(people, subjects, strict=True)), desc="making motion"):
         for number, action in zip(numbers, ACTIONS, strict=True):
-            motion = synthetic_motion(body, action, FPS * SECONDS, rng, FPS, radius=0.5)[index]  # (T, 17, 3), m
+            motion = synthetic_motion(body, action, FPS * SECONDS, rng, fps=FPS, radius=0.5)[index]  # (T, 17, 3), m
             parts.append((1000 * order @ motion, np.full(len(index), subject), np.full(len(index), number), index))
     return labels.Frames(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -97,7 +97,7 @@ def write_labels(path: Path, data_set: str, frames: labels.Frames, rigs: list[in
         original = make_rig(*RIGS[rig])
         rectified, homographies = labels.prepare_rig(original, rectified=True)
         records.append(labels.camera_records(rectified, homographies))
-        tables.append(labels.build_table(data_set, rectified, original, frames, group))
+        tables.append(labels.build_table(data_set, rectified, original, frames, group=group))
     names = [["left", "right"]] * len(rigs)
     if data_set == "h36m":  # one rig, listed for every person
         records, names = records * len(formats.H36M.subjects), names[0]
@@ -106,7 +106,7 @@ def write_labels(path: Path, data_set: str, frames: labels.Frames, rigs: list[in
 
 def detect(label_path: Path, subjects: tuple[str, ...] | None, out: Path, rng: np.random.Generator) -> None:
     """Write noisy 2D estimates of some people in the published format: crop pixels."""
-    data = load_split(label_path, subjects, image_size=(SIZE, SIZE))
+    data = load_split(label_path, subjects=subjects, image_size=(SIZE, SIZE))
     pixels = crop_units_to_pixels(data.keypoints_2d, data.image_size).numpy()  # (N, V, 17, 2)
     found = pixels + rng.normal(size=pixels.shape) * DEVIATION[:, None]
     total = int(data.row.max()) + 1
@@ -135,7 +135,12 @@ def make_data(seed: int, folder: Path) -> None:
     others = [random_person(f"calibration {i}", rng) for i in range(2)]
     write_labels(folder / "calibration_labels.npy", "mhad", record(others, [0, 1], plain, rng), [0, 1])
     detect(folder / "calibration_labels.npy", CALIBRATION, folder / "calibration.pkl", rng)
-    calibration = load_split(folder / "calibration_labels.npy", CALIBRATION, folder / "calibration.pkl", (SIZE, SIZE))
+    calibration = load_split(
+        folder / "calibration_labels.npy",
+        subjects=CALIBRATION,
+        detections_path=folder / "calibration.pkl",
+        image_size=(SIZE, SIZE),
+    )
     noise = measure(calibration)
     noise.source.update(subjects=["calibration 0", "calibration 1"], detections="calibration.pkl", note=NOTE)
     save_noise(folder / "calibration_gauss.npy", noise)
@@ -145,7 +150,9 @@ def make_data(seed: int, folder: Path) -> None:
     )
 
 
-def run_demo(typed: dict[str, object], seed: int, place: Place, say: Callable[[str], None], amp: bool = False) -> dict:
+def run_demo(
+    typed: dict[str, object], seed: int, place: Place, say: Callable[[str], None], *, amp: bool = False
+) -> dict:
     """Make the data, train, evaluate both formats with the last epoch, draw. Returns the report of MHAD's format."""
     data, folder = DATA / f"seed_{seed}", OUT / f"seed_{seed}"
     folder.mkdir(parents=True, exist_ok=True)

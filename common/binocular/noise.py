@@ -114,10 +114,10 @@ def run(arguments: argparse.Namespace) -> Path:
     size = (arguments.image_shape, arguments.image_shape)
     data = load_split(
         arguments.labels,
-        subjects,
-        arguments.detections,
-        size,
-        arguments.num_views,
+        subjects=subjects,
+        detections_path=arguments.detections,
+        image_size=size,
+        views=arguments.num_views,
         legacy_skew=arguments.legacy_skew,
     )
     noise = measure(data)

@@ -54,10 +54,19 @@ def sample(network: nn.Module, detections: Tensor, views: Views, keys: list[str]
         many = u.shape[1]
         folded = views if many == 1 else views.map(lambda f: f.repeat_interleave(many, 0))
         times = torch.full((count * many,), float(t), device=u.device)
-        pose = diffusion.lift(network, u.flatten(0, 1), times, folded, sampler.depth_norm_by_bw, sampler.root_relative)
+        pose = diffusion.lift(
+            network,
+            u.flatten(0, 1),
+            times,
+            folded,
+            depth_norm_by_bw=sampler.depth_norm_by_bw,
+            root_relative=sampler.root_relative,
+        )
         return project(pose, folded.projections.to(pose)).unflatten(0, (count, many))
 
-    noise = window_noise(sampler.seed, keys, range(sampler.hypotheses), tuple(detections.shape[1:]), detections.device)
+    noise = window_noise(
+        sampler.seed, keys, range(sampler.hypotheses), tuple(detections.shape[1:]), device=detections.device
+    )
     eta = torch.full((count,), sampler.eta, dtype=torch.float64, device=detections.device)
     for _, u in diffusion.reverse(denoise, states[0], sampler.grid, sampler.process, eta, noise):
         states.append(u)
@@ -71,6 +80,7 @@ def predict(
     rows: Tensor,
     sampler: Sampler,
     device: torch.device,
+    *,
     batch_size: int = 256,
     progress: bool = True,
 ) -> tuple[Tensor, list[Tensor]]:

@@ -59,13 +59,13 @@ def load_side(settings: TwoViewSettings, side: str, detections: bool) -> StereoD
     subjects = settings.dataset.side(side).subjects or (known.train if side == "train" else known.test)
     data = load_split(
         path,
-        subjects,
-        found if detections else None,
-        (settings.dataset.image_shape,) * 2,
-        settings.dataset.num_views,
-        settings.dataset.include_cameras,
-        settings.dataset.side(side).groups,
-        settings.data.legacy_skew,
+        subjects=subjects,
+        detections_path=found if detections else None,
+        image_size=(settings.dataset.image_shape,) * 2,
+        views=settings.dataset.num_views,
+        cameras=settings.dataset.include_cameras,
+        groups=settings.dataset.side(side).groups,
+        legacy_skew=settings.data.legacy_skew,
     )
     if data.kind != kind:
         raise UserError(f"{path}: a label file of {data.kind}, but data.dataset is {kind}_{views}")

@@ -157,8 +157,8 @@ class StereoTrainer(Trainer):
             noisy,
             t.to(device, torch.float32),
             views,
-            settings.model.depth_norm_by_bw,
-            settings.data.root_relative,
+            depth_norm_by_bw=settings.model.depth_norm_by_bw,
+            root_relative=settings.data.root_relative,
         )
         parts = losses(pose.float(), self.pose[index], clean, views.projections)
         return sum(part for name, part in parts.items() if name in settings.training.loss_type)

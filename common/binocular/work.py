@@ -75,7 +75,9 @@ def _train(run: Run) -> Path:
         views = held.views(settings.model.depth_axis, settings.data.weighted)
         sampler = make_sampler(settings, noise, run.seed)
         batch = settings.testing.batch_size
-        poses, _ = predict(averaged, debiased, views, held.row, sampler, run.place.device, batch, progress=False)
+        poses, _ = predict(
+            averaged, debiased, views, held.row, sampler, run.place.device, batch_size=batch, progress=False
+        )
         found = results.means(errors(poses, held.keypoints_3d))
         return {f"{name}_mm": found[name] for name in ("absolute", "relative")}
 
@@ -134,7 +136,7 @@ def evaluate_run(run: Run) -> dict:
         data.row,
         sampler,
         run.place.device,
-        settings.testing.batch_size,
+        batch_size=settings.testing.batch_size,
     )
     seconds = time.perf_counter() - began
     scores = score(poses | {"model": model}, data)
@@ -166,7 +168,7 @@ def evaluate_run(run: Run) -> dict:
     if run.figures:
         from common.viz.stereo import draw_frames  # Matplotlib: not needed otherwise
 
-        for path in draw_frames(folder, data, start, poses, run.figures, run.note):
+        for path in draw_frames(folder, data, start, poses, run.figures, note=run.note):
             run.say(str(path))
     return report
 

@@ -37,7 +37,7 @@ def _h36m(settings: DataSettings, subjects: tuple[str, ...], role: str) -> list[
 
 def _threedhp(settings: DataSettings, subjects: tuple[str, ...], role: str) -> list[Clip]:
     root, labels = Path(settings.data_root), _threedhp_labels(settings)
-    return threedhp.load_threedhp(root, role, labels, subjects, settings.published)[0]
+    return threedhp.load_threedhp(root, role, labels=labels, sequences=subjects, published=settings.published)[0]
 
 
 def _threedhp_labels(settings: DataSettings) -> str:

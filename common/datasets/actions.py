@@ -113,7 +113,7 @@ class SyntheticTake:
 
 
 def synthetic_motion(
-    body: str | Body, action: str, frames: int, rng: np.random.Generator, fps: float = 50, radius: float = 1.25
+    body: str | Body, action: str, frames: int, rng: np.random.Generator, *, fps: float = 50, radius: float = 1.25
 ) -> np.ndarray:
     """Joint positions (T, 17, 3) of one take: world metres, z up, floor at 0, the order of H36M_17.
 
@@ -121,11 +121,11 @@ def synthetic_motion(
     reader, the take differs by `rng`. The person stays within `radius` metres of the origin and may look anywhere.
     Raises UserError for an unknown name. `skeleton.joint_map` turns the result into other layouts.
     """
-    return synthetic_take(body, action, frames, rng, fps, radius).joints
+    return synthetic_take(body, action, frames, rng, fps=fps, radius=radius).joints
 
 
 def synthetic_take(
-    body: str | Body, action: str, frames: int, rng: np.random.Generator, fps: float = 50, radius: float = 1.25
+    body: str | Body, action: str, frames: int, rng: np.random.Generator, *, fps: float = 50, radius: float = 1.25
 ) -> SyntheticTake:
     """As `synthetic_motion`, with the frames in which each foot is planted."""
     if isinstance(body, str):
@@ -231,7 +231,7 @@ def _stand(body: Body, kind: str, t: np.ndarray, rng: np.random.Generator, radiu
     strides = 0.25 if kind in ("Discussion", "Waiting", "Purchases") else 0.08
     still = kind in _SEATED_KINDS
     path = standing_path(
-        rng, radius * 0.75, t[-1], 0 if still else _TURNS.get(kind, 40.0), strides=0 if still else strides
+        rng, radius * 0.75, t[-1], turns=0 if still else _TURNS.get(kind, 40.0), strides=0 if still else strides
     )
     period = rng.uniform(0.95, 1.2)
     stagger = rng.choice([-1, 1]) * rng.uniform(0.03, 0.08) if kind == "Posing" else rng.uniform(-0.03, 0.03)

@@ -238,6 +238,7 @@ def camera_row(
     matrix: np.ndarray,
     rotation: np.ndarray,
     translation: np.ndarray,
+    *,
     radial: Sequence[float] = (0.0, 0.0, 0.0),
     tangential: Sequence[float] = (0.0, 0.0),
 ) -> dict:

@@ -124,6 +124,7 @@ def label_kind(labels: dict) -> str:
 
 def load_split(
     labels_path: str | Path,
+    *,
     subjects: Sequence[str] | None = None,
     detections_path: str | Path | None = None,
     image_size: tuple[int, int] = (384, 384),

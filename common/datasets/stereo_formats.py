@@ -69,7 +69,7 @@ def table_dtype(data_set: str, views: int = 2, joints: int = 17) -> np.dtype:
     return np.dtype(fields)
 
 
-def label_file(data_set: str, cameras: np.ndarray, table: np.ndarray, camera_names: list, subjects=None) -> dict:
+def label_file(data_set: str, cameras: np.ndarray, table: np.ndarray, camera_names: list, *, subjects=None) -> dict:
     """The dict of a label file. cameras: H36M (subjects, views), MHAD (groups, views), of `camera_dtype`."""
     known = DATA_SETS[data_set]
     labels = {

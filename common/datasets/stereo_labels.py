@@ -71,7 +71,7 @@ def prepare_rig(rig: Rig, rectified: bool) -> tuple[Rig, np.ndarray]:
 
 
 def build_table(
-    data_set: str, rig: Rig, original: Rig, frames: Frames, group: int = 0, aligned: bool = True
+    data_set: str, rig: Rig, original: Rig, frames: Frames, *, group: int = 0, aligned: bool = True
 ) -> np.ndarray:
     """The label table (N,) of the frames that one rig sees; `group` numbers the rig (MHAD)."""
     count, views = len(frames.keypoints), len(rig.rotation)

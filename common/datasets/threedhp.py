@@ -43,7 +43,7 @@ def find_archive(root: Path, split: str, labels: str | None = None) -> tuple[Pat
 
 
 def load_threedhp(
-    root: Path, split: str, labels: str | None = None, sequences: Sequence[str] = EVERYTHING, published: bool = False
+    root: Path, split: str, *, labels: str | None = None, sequences: Sequence[str] = EVERYTHING, published: bool = False
 ) -> tuple[list[Clip], str]:
     """Clips of a split, and the label set that they hold (it belongs into every result).
 

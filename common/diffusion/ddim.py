@@ -37,7 +37,7 @@ def linear_schedule(timesteps: int = 1000, first: float = 1e-4, last: float = 0.
     return torch.cumprod(1 - torch.linspace(first, last, timesteps, dtype=torch.float64), 0)
 
 
-def q_sample(x_0: Tensor, t: Tensor, noise: Tensor, abar: Tensor, scale: float = 1.0) -> Tensor:
+def q_sample(x_0: Tensor, t: Tensor, noise: Tensor, abar: Tensor, *, scale: float = 1.0) -> Tensor:
     """Forward process: sqrt(abar_t) * scale * x_0 + sqrt(1 - abar_t) * noise (DDPM eq. 4).
 
     x_0 and noise (B, ...); t (B,) integers; abar (T,) float64 on the CPU.
@@ -75,6 +75,7 @@ def reverse_process(
     noise: Callable[[int], Tensor],
     abar: Tensor,
     steps: int,
+    *,
     eta: float = 1.0,
     step: Callable = ddim_step,
 ) -> Iterator[tuple[Tensor, Tensor]]:

@@ -54,6 +54,7 @@ def normalisation_scale(poses: Iterable[np.ndarray], root: int) -> float:
 
 
 def diff3dhpe_diffusion(
+    *,
     unit: float = math.nan,
     beta_schedule: str = "cosine",
     timesteps: int = 1000,

@@ -60,7 +60,7 @@ class DiffusionLifter(nn.Module):
         """
         d = self.diffusion
         target = batch.positions_3d / d.unit
-        x_t = q_sample(target, t, noise, d.abar, d.scale)
+        x_t = q_sample(target, t, noise, d.abar, scale=d.scale)
         seen = network_input(x_t, d.scale, d.limit) if d.clamp_input else x_t
         condition = self.denoiser.condition(batch)
         x_0 = self.denoiser(batch.keypoints_2d, seen.unsqueeze(1), t.to(seen.device), condition).squeeze(1)
@@ -75,6 +75,7 @@ class DiffusionLifter(nn.Module):
         batch,
         noise: Callable[[int], Tensor],
         steps: int,
+        *,
         flip: bool = True,
         first_hypothesis: int = 0,
         hypotheses: int | None = None,
@@ -112,7 +113,7 @@ class DiffusionLifter(nn.Module):
         def draw(k: int) -> Tensor:
             return torch.cat([noise(k), noise(k)]) if apart else noise(k)
 
-        for x_t, x_0 in reverse_process(denoise, draw, d.abar, steps, d.eta, d.step):
+        for x_t, x_0 in reverse_process(denoise, draw, d.abar, steps, eta=d.eta, step=d.step):
             if apart:
                 x_t, x_0 = mean_of_both(x_t), mean_of_both(x_0)
             yield x_t * (d.unit / d.scale), x_0 * (d.unit / d.scale)
@@ -123,6 +124,7 @@ class DiffusionLifter(nn.Module):
         hypotheses: int,
         steps: int,
         noise: Callable[[range], Callable[[int], Tensor]],
+        *,
         flip: bool = True,
         chunk: int | None = None,
     ) -> Tensor:
@@ -135,6 +137,11 @@ class DiffusionLifter(nn.Module):
         parts = []
         for first in range(0, hypotheses, chunk):
             source = noise(range(first, min(first + chunk, hypotheses)))
-            estimates = [x_0 for _, x_0 in self.reverse(batch, source, steps, flip, first, hypotheses)]
+            estimates = [
+                x_0
+                for _, x_0 in self.reverse(
+                    batch, source, steps, flip=flip, first_hypothesis=first, hypotheses=hypotheses
+                )
+            ]
             parts.append(torch.stack(estimates, 1))  # (B, K, chunk, F, J, 3)
         return torch.cat(parts, 2)

@@ -16,7 +16,7 @@ def seed_of(*parts: object) -> int:
 
 
 def window_noise(
-    seed: int, keys: Sequence[str], hypotheses: range, shape: tuple[int, ...], device: torch.device | str = "cpu"
+    seed: int, keys: Sequence[str], hypotheses: range, shape: tuple[int, ...], *, device: torch.device | str = "cpu"
 ) -> Callable[[int], Tensor]:
     """Standard normal noise (B, H, *shape) for windows named `keys`, one CPU generator a (seed, window, hypothesis).
 

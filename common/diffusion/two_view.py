@@ -119,6 +119,7 @@ def lift(
     points: Tensor,
     t: Tensor,
     views: Views,
+    *,
     depth_norm_by_bw: bool = False,
     root_relative: bool = True,
 ) -> Tensor:

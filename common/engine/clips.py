@@ -58,7 +58,7 @@ def rows_for(windows: Windows, frames: Iterable[int]) -> list[int]:
 
 
 def lift_clip(
-    opened: Opened, clip: Clip, sampling: Sampling, place: Place, frames: Iterable[int] | None = None
+    opened: Opened, clip: Clip, sampling: Sampling, place: Place, *, frames: Iterable[int] | None = None
 ) -> Lifted:
     """Sample every window of a clip and aggregate, by R_Agg where the camera is known, by P_Agg elsewhere.
 
@@ -99,14 +99,21 @@ def picture_of(opened: Opened, clip: Clip, sampling: Sampling, place: Place, *, 
     training = lifter.training
     lifter.eval()
     try:
-        lifted = lift_clip(opened, clip, sampling, place, frames)
+        lifted = lift_clip(opened, clip, sampling, place, frames=frames)
     finally:
         lifter.train(training)
     root = lifter.skeleton.root
     truth = clip.positions_3d - clip.positions_3d[:, root : root + 1]
     caption = f"{'SYNTHETIC ' if card.get('synthetic') else ''}{clip.subject} {clip.action}, {lifted.name}"
     return pose_image(
-        lifter.skeleton, clip.keypoints_2d, truth, lifted.aggregate, lifted.hypotheses, frames, clip.camera, caption
+        lifter.skeleton,
+        clip.keypoints_2d,
+        truth,
+        lifted.aggregate,
+        lifted.hypotheses,
+        frames,
+        camera=clip.camera,
+        caption=caption,
     )
 
 

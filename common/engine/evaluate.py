@@ -63,6 +63,7 @@ def evaluate(
     windows: Windows,
     sampling: Sampling,
     place: Place,
+    *,
     observe: Callable[[Batch, dict[str, Tensor]], None] | None = None,
     limit: int | None = None,
     title: str = "evaluating",
@@ -189,11 +190,11 @@ def sample(lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sa
     load = load_of(batch, sampling)
 
     def noise(hypotheses: range):
-        return window_noise(sampling.seed, keys, hypotheses, shape, place.device)
+        return window_noise(sampling.seed, keys, hypotheses, shape, device=place.device)
 
     def draw(draws: int, steps: int, chunk: int) -> Tensor:
         with autocast(place.device, sampling.amp):
-            return lifter.sample(batch, draws, steps, noise, sampling.flip, chunk).float()
+            return lifter.sample(batch, draws, steps, noise, flip=sampling.flip, chunk=chunk).float()
 
     poses = in_chunks(lifter, load, lambda n: draw(n, 1, n), lambda chunk: draw(load.draws, sampling.steps, chunk))
     if sampling.repeat > 1:

@@ -61,7 +61,7 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
     _announce(lifter, windows, sampling, place, notice)
     columns = list(available(windows.has_camera))
     exporter = PoseCollector(windows, columns, sampling.steps) if data.dataset == "3dhp" else None
-    errors = evaluate(lifter, windows, sampling, place, exporter, limit=2 if settings.run.debug else None)
+    errors = evaluate(lifter, windows, sampling, place, observe=exporter, limit=2 if settings.run.debug else None)
     results = report.summarise(errors, clips)
     told = None
     if told_of == "both":

@@ -53,7 +53,7 @@ def score_exports(folder: Path, annotations: Path, labels: str, columns: list[st
     """Score the exports if the annotations are there, print and return the tables; say how to score them by hand."""
     scores = None
     if has_annotations(annotations):
-        scores = score_folder(folder, annotations, labels, modes=columns)
+        scores = score_folder(folder, annotations, labels=labels, modes=columns)
         print(printable(scores))
         print("To score the exports again:")
     else:

@@ -57,7 +57,7 @@ class Opened:
 def open_card(path: Path, card: dict, weights: dict, device: torch.device, *, amp: bool = False) -> Opened:
     """The lifter of a card with its weights, ready to sample on the device."""
     lifter = checkpoint.make_lifter(card, weights).to(device).eval()
-    choose_attention(lifter, device, card["frames"], card["joints"], amp)
+    choose_attention(lifter, device, card["frames"], card["joints"], amp=amp)
     return Opened(lifter, card, path)
 
 

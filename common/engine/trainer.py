@@ -179,6 +179,7 @@ class LifterTrainer(Trainer):
         windows: Windows,
         recipe: LifterRecipe,
         place: Place,
+        *,
         loss: Callable | None = None,
     ):
         self.lifter, self.windows = lifter, windows

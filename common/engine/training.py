@@ -74,7 +74,7 @@ def _train(settings: Settings, place: Place, test: list[Clip] | None, folder: Pa
     model = entry(card["model"])
     model.prepare(lifter.denoiser, settings.model.prompts, settings.model.clip_weights, settings.run.offline)
     lifter.to(place.device)
-    choose_attention(lifter, place.device, card["frames"], card["joints"], settings.run.amp)
+    choose_attention(lifter, place.device, card["frames"], card["joints"], amp=settings.run.amp)
     if settings.run.compile:
         lifter.denoiser.compile()
 
@@ -90,7 +90,9 @@ def _train(settings: Settings, place: Place, test: list[Clip] | None, folder: Pa
     starts_of = CUTS[model.published_cut if data.published else "symmetric"]
     windows = cut(chosen, stride=training.stride, count_padding=data.published, starts_of=starts_of)
     judge = cut(judged, published_test=data.published) if judged else None
-    trainer = LifterTrainer(lifter, windows, _recipe(settings, card), place, model.loss(card["sizes"], data.published))
+    trainer = LifterTrainer(
+        lifter, windows, _recipe(settings, card), place, loss=model.loss(card["sizes"], data.published)
+    )
     if content:
         trainer.restore(content)
         if any(change["setting"] == "learning_rate" for change in changed):
@@ -152,7 +154,7 @@ def _epochs(
     training, published = settings.training, settings.published
     shown = (judge or trainer.windows).clips[0]
     sampling = Sampling(
-        windows=64, seed=settings.run.seed, published=published, amp=settings.run.amp, neutral=not published
+        batch=64, seed=settings.run.seed, published=published, amp=settings.run.amp, neutral=not published
     )
 
     def validate() -> dict:

@@ -56,7 +56,7 @@ def retarget(positions: np.ndarray, skeleton: Skeleton, lengths: np.ndarray | No
 
 
 def write_bvh(
-    path: Path | str, positions: np.ndarray, skeleton: Skeleton, fps: float, frame: str = "camera", unit: str = "m"
+    path: Path | str, positions: np.ndarray, skeleton: Skeleton, fps: float, *, frame: str = "camera", unit: str = "m"
 ) -> None:
     """Write absolute joint positions (T, J, 3), metres, of one person.
 

@@ -243,6 +243,7 @@ def unpickle(
     path: object,
     table: dict[tuple[str, str], object],
     budget: Budget,
+    *,
     persistent: Callable[[object], object] | None = None,
     leaves: tuple[type, ...] = (),
     names: Callable[[str, str], object] | None = None,

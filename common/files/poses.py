@@ -39,7 +39,7 @@ def spread_of(hypotheses: np.ndarray) -> np.ndarray:
 
 
 def write_poses(
-    path: Path | str, people: Sequence[Person], fps: float, skeleton: Skeleton, card: dict | None = None
+    path: Path | str, people: Sequence[Person], fps: float, skeleton: Skeleton, *, card: dict | None = None
 ) -> None:
     """Write `poses.npz`.
 

@@ -90,7 +90,9 @@ def load_torch(path: str | Path) -> object:
             if (order := f"{root}byteorder") in archive.members and archive.read(order) != b"little":
                 raise UserError(f"{path}: written on a machine of another byte order (or damaged)")
             data = io.BytesIO(archive.read(f"{root}data.pkl"))
-            return unpickle(data, path, _table(budget, path), budget, _storages(archive, root), _LEAVES)
+            return unpickle(
+                data, path, _table(budget, path), budget, persistent=_storages(archive, root), leaves=_LEAVES
+            )
 
 
 def is_torchscript(archive: Zip) -> bool:
@@ -166,7 +168,7 @@ def _load_legacy(path: Path, budget: Budget) -> object:
     machine = plain()
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise UserError(f"{path}: written on a machine of another byte order (or damaged)")
-    value = unpickle(stream, path, _table(budget, path), budget, storage, _LEAVES)
+    value = unpickle(stream, path, _table(budget, path), budget, persistent=storage, leaves=_LEAVES)
     keys = plain()
     if not isinstance(keys, list) or set(map(str, keys)) != set(storages):
         raise UserError(f"{path}: damaged, its storages are not those that it lists")
@@ -217,7 +219,7 @@ def load_torchscript(path: str | Path) -> dict[str, Tensor]:
             root = _root(archive)
             data = io.BytesIO(archive.read(f"{root}data.pkl"))
             table, leaves = _table(budget, path) | lists, (*_LEAVES, _Record)
-            value = unpickle(data, path, table, budget, _storages(archive, root), leaves, names)
+            value = unpickle(data, path, table, budget, persistent=_storages(archive, root), leaves=leaves, names=names)
             if not isinstance(value, _Record):
                 raise UserError(f"{path}: a checkpoint of torch.save, not a TorchScript archive")
             return dict(tensors(value))

@@ -46,7 +46,7 @@ def video_info(path: Path | str) -> VideoInfo:
 
 
 def read_frames(
-    path: Path | str, skip: int = 0, limit: int | None = None, downsample: int = 1, fps: float | None = None
+    path: Path | str, *, skip: int = 0, limit: int | None = None, downsample: int = 1, fps: float | None = None
 ) -> Iterator[np.ndarray]:
     """Yield the frames of a video, upright, uint8 RGB (height, width, 3).
 

@@ -52,7 +52,7 @@ def attention_block(channels: int, heads: int, drop_path: float, *, over: str, m
     return block
 
 
-def choose_attention(model: nn.Module, device: torch.device, frames: int, joints: int, amp: bool = False) -> None:
+def choose_attention(model: nn.Module, device: torch.device, frames: int, joints: int, *, amp: bool = False) -> None:
     """Set the attention kernel of every layer for a device, by the number of tokens that it attends over.
 
     amp: the network runs in bf16; on a CPU the fused kernel is never faster there, and several times slower backwards.

@@ -54,7 +54,7 @@ class Diff3DHPE(nn.Module):
     published 3DHP model). Parameter names are the published ones.
     """
 
-    def __init__(self, frames=81, joints=17, channels=512, depth=8, heads=8, drop_path=0.1, time_emb=True):
+    def __init__(self, *, frames=81, joints=17, channels=512, depth=8, heads=8, drop_path=0.1, time_emb=True):
         super().__init__()
         rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, joints, channels))
@@ -107,8 +107,16 @@ class Diff3DHPECentre(Diff3DHPE):
     A learned weighted mean over the frames stands before the head.
     """
 
-    def __init__(self, frames=81, joints=17, channels=512, depth=8, heads=8, drop_path=0.1, time_emb=True):
-        super().__init__(frames, joints, channels, depth, heads, drop_path, time_emb)
+    def __init__(self, *, frames=81, joints=17, channels=512, depth=8, heads=8, drop_path=0.1, time_emb=True):
+        super().__init__(
+            frames=frames,
+            joints=joints,
+            channels=channels,
+            depth=depth,
+            heads=heads,
+            drop_path=drop_path,
+            time_emb=time_emb,
+        )
         self.weighted_mean = nn.Conv1d(frames, 1, kernel_size=1)
 
     def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, condition=None) -> Tensor:

@@ -21,6 +21,7 @@ class FinePOSE(TextConditioned, MixSTE):
 
     def __init__(
         self,
+        *,
         frames=243,
         joints=17,
         channels=512,
@@ -35,9 +36,17 @@ class FinePOSE(TextConditioned, MixSTE):
         text_width=512,
         text_hidden=None,
     ):
-        super().__init__(frames, joints, channels, depth, heads, drop_path)
+        super().__init__(frames=frames, joints=joints, channels=channels, depth=depth, heads=heads, drop_path=drop_path)
         layout = self.layouts.get(skeleton, self.layout_with_actions)
-        self.build_text(channels, text, actions, layout, learn_prompts, text_width, text_hidden)
+        self.build_text(
+            channels,
+            text=text,
+            actions=actions,
+            layout=layout,
+            learn_prompts=learn_prompts,
+            text_width=text_width,
+            text_hidden=text_hidden,
+        )
         self.mixes_texts = variant == "published"
         self.temporal_cross_attn = (PublishedPairing if self.mixes_texts else TextAttention)(channels)
 

@@ -55,6 +55,7 @@ class Grap2EqLite(MixSTE):
 
     def __init__(
         self,
+        *,
         frames=243,
         joints=17,
         channels=512,
@@ -67,7 +68,7 @@ class Grap2EqLite(MixSTE):
         tem_alpha=0.125,
         tem_beta=5.0,
     ):
-        super().__init__(frames, joints, channels, depth, heads, drop_path)
+        super().__init__(frames=frames, joints=joints, channels=channels, depth=depth, heads=heads, drop_path=drop_path)
         self.single_pass, self.published = single_pass, variant == "published"
         if single_pass:
             self.Spatial_patch_to_embedding = nn.Linear(2, channels)
@@ -153,7 +154,16 @@ class Grap2Eq(TextConditioned, Grap2EqLite):
         )
         attention = "per_token" if self.published else "sequence"
         layout = prompt_layout(skeleton)
-        self.build_text(channels, text, actions, layout, learn_prompts, text_width, text_hidden, attention)
+        self.build_text(
+            channels,
+            text=text,
+            actions=actions,
+            layout=layout,
+            learn_prompts=learn_prompts,
+            text_width=text_width,
+            text_hidden=text_hidden,
+            attention=attention,
+        )
         pairing = TrainingPairing if self.published else TextAttention
         self.prompt_learning = pairing(channels, stylized=not single_pass)
 

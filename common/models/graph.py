@@ -31,7 +31,7 @@ class GraphAttention(nn.Module):
     17 joints costs less than gathering edges.
     """
 
-    def __init__(self, channels: int, out: int, links: Tensor, heads: int = 1, concat: bool = True):
+    def __init__(self, channels: int, out: int, links: Tensor, *, heads: int = 1, concat: bool = True):
         super().__init__()
         each = out // heads if concat else out
         self.heads, self.concat = heads, concat

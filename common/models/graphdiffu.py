@@ -22,15 +22,15 @@ class GraphDiffu(FinePOSE):
     layout_with_actions = "graphdiffu_h36m"
 
     def __init__(
-        self, frames=243, joints=17, channels=512, *, skeleton="h36m_17", variant="default", gat_heads=1, **named
+        self, *, frames=243, joints=17, channels=512, skeleton="h36m_17", variant="default", gat_heads=1, **named
     ):
         """`named`: FinePOSE's other arguments."""
-        super().__init__(frames, joints, channels, skeleton=skeleton, variant=variant, **named)
+        super().__init__(frames=frames, joints=joints, channels=channels, skeleton=skeleton, variant=variant, **named)
         self.published = variant == "published"
         self.STEblocks[0] = nn.Identity()  # replaced by the graph; the numbers of the others stay
         links = adjacency(skeleton, self.published)
-        self.STEgat = GraphAttention(channels, channels, links, gat_heads)
-        self.temporal_cross_attn.gat = GraphAttention(channels, channels, links, gat_heads)
+        self.STEgat = GraphAttention(channels, channels, links, heads=gat_heads)
+        self.temporal_cross_attn.gat = GraphAttention(channels, channels, links, heads=gat_heads)
 
     def graph(self, gat: GraphAttention, x: Tensor, condition, over_frames: bool) -> Tensor:
         return published_attention(gat, x, condition, over_frames) if self.published else gat(x)

@@ -110,8 +110,8 @@ class KTPFormer(MixSTE):
     over the batch.
     """
 
-    def __init__(self, frames=243, joints=17, channels=512, depth=7, *, skeleton="h36m_17", variant="default", **named):
-        super().__init__(frames, joints, channels, depth, **named)
+    def __init__(self, *, frames=243, joints=17, channels=512, depth=7, skeleton="h36m_17", variant="default", **named):
+        super().__init__(frames=frames, joints=joints, channels=channels, depth=depth, **named)
         heads = named.get("heads", 8)
         self.published = variant == "published"
         kpa = PriorConv(2 if self.published else 2 + 3, channels, adjacency(skeleton), self.published)

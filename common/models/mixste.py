@@ -16,7 +16,7 @@ class MixSTE(nn.Module):
     `after_first_spatial`. Parameter names are the published ones.
     """
 
-    def __init__(self, frames=243, joints=17, channels=512, depth=8, heads=8, drop_path=0.1):
+    def __init__(self, *, frames=243, joints=17, channels=512, depth=8, heads=8, drop_path=0.1):
         super().__init__()
         rates = torch.linspace(0, drop_path, depth, device="cpu").tolist()
         self.Spatial_patch_to_embedding = nn.Linear(2 + 3, channels)

@@ -96,6 +96,7 @@ def cached_file(layout: Layout) -> Path:
 def find_prompts(
     layout: Layout,
     actions: Sequence[str],
+    *,
     file: Path | None = None,
     clip_weights: Path | None = None,
     offline: bool = False,

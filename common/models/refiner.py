@@ -14,7 +14,7 @@ from common.errors import UserError
 class JointRefiner(nn.Module):
     """x + f(x), where f attends over the joints and knows them by a learned code; f is zero at the start."""
 
-    def __init__(self, joints: int = 17, channels: int = 512, depth: int = 8, heads: int = 8, dropout: float = 0.1):
+    def __init__(self, *, joints: int = 17, channels: int = 512, depth: int = 8, heads: int = 8, dropout: float = 0.1):
         super().__init__()
         self.encoder = nn.Linear(3, channels)
         self.joint_code = nn.Parameter(0.02 * torch.randn(joints, channels))
@@ -37,7 +37,7 @@ class PublishedRefiner(nn.Module):
     Its position code is that of a pose's place in the batch, not of the joint: results depend on the batch.
     """
 
-    def __init__(self, joints: int = 17, channels: int = 512, depth: int = 8, heads: int = 8, dropout: float = 0.5):
+    def __init__(self, *, joints: int = 17, channels: int = 512, depth: int = 8, heads: int = 8, dropout: float = 0.5):
         super().__init__()
         self.encoder = nn.Linear(3, channels)
         layer = nn.TransformerEncoderLayer(channels, heads, channels, dropout, batch_first=True)

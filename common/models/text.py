@@ -120,6 +120,7 @@ class TextConditioned:
     def build_text(
         self,
         channels: int,
+        *,
         text: str = "clip",
         actions=(),
         layout: str = "graphdiffu_h36m",
@@ -179,7 +180,9 @@ class TextConditioned:
             self.attach_tower(clip_weights, offline=offline)
         if self.text != "clip" or (self.prompt_positions >= 0).all():
             return
-        features, positions = find_prompts(self.layout, self.actions, prompts, clip_weights, offline)
+        features, positions = find_prompts(
+            self.layout, self.actions, file=prompts, clip_weights=clip_weights, offline=offline
+        )
         if features.shape[1:] != self.prompt_features.shape[1:]:
             wanted, given = self.prompt_features.shape[-1], features.shape[-1]
             raise UserError(f"--prompts: features of width {given}, the network takes {wanted}")

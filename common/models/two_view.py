@@ -192,6 +192,7 @@ class GraphDenoiser(nn.Module):
 
     def __init__(
         self,
+        *,
         hid_dim: int = 96,
         num_layer: int = 5,
         n_head: int = 4,

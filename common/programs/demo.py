@@ -95,7 +95,7 @@ def _pictures(settings: Settings, place: Place, folder: Path) -> None:
         clip.keypoints_2d[part],
         truth[part],
         lifted.aggregate[part],
-        lifted.hypotheses[:, part],
+        hypotheses=lifted.hypotheses[:, part],
         fps=clip.fps,
         camera=clip.camera,
         caption=caption,

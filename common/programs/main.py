@@ -30,7 +30,7 @@ def read_settings(preset: str, argv: Sequence[str], description: str | None = No
     defaults = dict(PRESETS[preset])
     if "--demo" in argv:
         defaults |= DEMO | DEMO_OF[dataset_of(argv, defaults)]
-    parsed = parse(argv, description, FLAGS, defaults, read_config)
+    parsed = parse(argv, description, FLAGS, defaults, config=read_config)
     from common.models import REGISTRY  # PyTorch: not needed for --help
 
     settings = settle(parsed, {name: row.variants for name, row in REGISTRY.items()})
@@ -39,7 +39,7 @@ def read_settings(preset: str, argv: Sequence[str], description: str | None = No
 
 def dataset_of(argv: Sequence[str], defaults: dict[str, object]) -> str:
     """The data set of a command line, typed or of its preset: --demo depends on it."""
-    parsed = parse(argv, None, FLAGS, defaults, read_config)
+    parsed = parse(argv, None, FLAGS, defaults, config=read_config)
     name = str(parsed.values["dataset"])
     return name if name in DEMO_OF else "h36m"
 

@@ -54,7 +54,7 @@ def draw_figures(work: Work, shot: Shot, several: bool) -> list[Path]:
     frames = list(starts) if settings.viz_frame is None else [_frame(work, [shot])]
     written = []
     for number, frame in enumerate(frames):
-        path = _output(work, shot, several, ".svg", "" if number == 0 else f"_window{number + 1}")
+        path = _output(work, shot, several, ".svg", more="" if number == 0 else f"_window{number + 1}")
         written += _figure(work, model, shot, frame, path)
     return written
 
@@ -68,17 +68,27 @@ def _figure(work: Work, model: Opened, shot: Shot, frame: int, path: Path) -> li
     aggregate, keypoints = trace.aggregates[-1], clip.keypoints_2d[frame]
     path.parent.mkdir(parents=True, exist_ok=True)
     written = reverse_process_figure(
-        path, skeleton, keypoints, trace.states, aggregate, truth, clip.camera, caption, formats
+        path,
+        skeleton,
+        keypoints,
+        trace.states,
+        aggregate=aggregate,
+        truth=truth,
+        camera=clip.camera,
+        caption=caption,
+        formats=formats,
     )
     warning = "SYNTHETIC" if work.synthetic else ""
-    written += keypoints_figure(path.with_name(f"2D_keypoints_{path.name}"), skeleton, keypoints, warning, formats)
+    written += keypoints_figure(
+        path.with_name(f"2D_keypoints_{path.name}"), skeleton, keypoints, caption=warning, formats=formats
+    )
     steps = trace.states.shape[1]
     for part, back in PARTS.items():
         step = 0 if back is None else max(0, steps - 1 - back)
         pose = aggregate if step == steps - 1 else None
         written += state_figure(
-            path.with_name(f"reverse_diffusion_{part}_{path.name}"), skeleton, trace.states[:, step], pose,
-            aggregate if truth is None else truth, clip.camera, warning, formats,
+            path.with_name(f"reverse_diffusion_{part}_{path.name}"), skeleton, trace.states[:, step], pose=pose,
+            standing=aggregate if truth is None else truth, camera=clip.camera, caption=warning, formats=formats,
         )  # fmt: skip
     return written
 
@@ -88,15 +98,16 @@ def draw_animations(work: Work, shot: Shot, several: bool) -> list[Path]:
     model, settings, clip = work.models[0], work.settings, shot.clip
     shown = _shown(work, [shot])
     path = _output(work, shot, several, ".gif")
-    lifted = lift_clip(model, clip, work.sampling[0], work.place, shown)
+    lifted = lift_clip(model, clip, work.sampling[0], work.place, frames=shown)
     end, skeleton = shown.stop, model.skeleton
     truth = None if settings.viz_no_ground_truth else shot.truth
     caption, size = _caption(work, shot, f"{model.name}, {lifted.name}"), settings.viz_size
     written = [
         animate(
             path, skeleton, clip.keypoints_2d[:end], None if truth is None else truth[:end], lifted.aggregate[:end],
-            lifted.hypotheses[:, :end] if work.sampling[0].hypotheses > 1 else None, settings.viz_video or None,
-            clip.fps, clip.camera, size, caption, shown.start, None, shown.step, settings.viz_fps,
+            hypotheses=lifted.hypotheses[:, :end] if work.sampling[0].hypotheses > 1 else None,
+            video=settings.viz_video or None, fps=clip.fps, camera=clip.camera, size=size, caption=caption,
+            skip=shown.start, limit=None, downsample=shown.step, play_fps=settings.viz_fps,
             roots=None if truth is None else clip.positions_3d[:end, skeleton.root],
         )
     ]  # fmt: skip
@@ -107,14 +118,15 @@ def draw_animations(work: Work, shot: Shot, several: bool) -> list[Path]:
     states, times = forward_states(model.lifter, pose, work.sampling[0].seed)
     written.append(
         animate_forward(
-            path.with_name(f"diffusion_{path.name}"), skeleton, pose, states, times, clip.camera, size=size,
+            path.with_name(f"diffusion_{path.name}"), skeleton, pose, states, times, camera=clip.camera, size=size,
             caption=caption,
         )
     )  # fmt: skip
     written.append(
         animate_reverse(
             path.with_name(f"reverse_diffusion_{path.name}"), skeleton, trace.states, trace.estimates,
-            None if truth is None else truth[frame], trace.aggregates, clip.camera, size=size, caption=caption,
+            truth=None if truth is None else truth[frame], aggregates=trace.aggregates, camera=clip.camera, size=size,
+            caption=caption,
         )
     )  # fmt: skip
     return written
@@ -129,8 +141,8 @@ def draw_grid(work: Work, shots: list[Shot], several: bool) -> list[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     return grid_figure(
         path, work.models[0].skeleton, [m.name for m in work.models], [shot.clip.action for shot in shots],
-        predictions, truth, [shot.clip.camera for shot in shots], work.settings.width_mm,
-        _caption(work, shots[0], f"frame {frame}", grid=True), ("pdf", "svg", "png"),
+        predictions, truth, cameras=[shot.clip.camera for shot in shots], width_mm=work.settings.width_mm,
+        caption=_caption(work, shots[0], f"frame {frame}", grid=True), formats=("pdf", "svg", "png"),
     )  # fmt: skip
 
 
@@ -143,8 +155,8 @@ def animate_grids(work: Work, shots: list[Shot], several: bool) -> list[Path]:
     fps = shots[0].clip.fps / shown.step
     made = animate_grid(
         path, work.models[0].skeleton, [m.name for m in work.models], [shot.clip.action for shot in shots],
-        predictions, truth, [shot.clip.camera for shot in shots], fps, work.settings.width_mm / 25.4,
-        _caption(work, shots[0], "", grid=True), play_fps=work.settings.viz_fps,
+        predictions, truth, cameras=[shot.clip.camera for shot in shots], fps=fps, width=work.settings.width_mm / 25.4,
+        caption=_caption(work, shots[0], "", grid=True), play_fps=work.settings.viz_fps,
     )  # fmt: skip
     return [made]
 
@@ -161,7 +173,7 @@ def _predictions(work: Work, shots: list[Shot], frames: range) -> np.ndarray:
         raise UserError("a grid draws each model over the truth: leave out --viz-no-ground-truth")
     rows = []
     for model, sampling in zip(work.models, work.sampling, strict=True):
-        lifted = [lift_clip(model, shot.clip, sampling, work.place, frames) for shot in shots]
+        lifted = [lift_clip(model, shot.clip, sampling, work.place, frames=frames) for shot in shots]
         rows.append(np.stack([one.aggregate[frames] for one in lifted]))  # (actions, T, J, 3)
     return np.stack(rows)
 
@@ -183,7 +195,7 @@ def _shown(work: Work, shots: list[Shot]) -> range:
     return drawn_frames(settings.viz_skip, settings.viz_downsample, settings.viz_limit, end)
 
 
-def _output(work: Work, shot: Shot, several: bool, ending: str, more: str = "", grid: bool = False) -> Path:
+def _output(work: Work, shot: Shot, several: bool, ending: str, *, more: str = "", grid: bool = False) -> Path:
     """The file to write: --viz-output, or viz; a bare name goes into `CHECKPOINT/81f/SUBJECT/ACTION/CAMERA`."""
     settings, model, clip = work.settings, work.models[0], shot.clip
     action, named = GRID if grid else clip.action, settings.viz_output or f"viz{ending}"

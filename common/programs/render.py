@@ -34,7 +34,9 @@ def render(settings: Settings, place: Place, path: Path) -> None:
     clip = choose_clip(load_clips(data, "test", say), asked.viz_subject, asked.viz_action, asked.viz_camera)
     drawn = drawn_frames(asked.viz_skip, asked.viz_downsample, asked.viz_limit, len(clip))
     part = range(drawn.start, drawn.stop)
-    lifted = lift_clip(opened, clip, sampling_of(settings, opened.card), place, part if asked.viz_export else drawn)
+    lifted = lift_clip(
+        opened, clip, sampling_of(settings, opened.card), place, frames=part if asked.viz_export else drawn
+    )
     root, end = lifter.skeleton.root, drawn.stop
     truth = clip.positions_3d - clip.positions_3d[:, root : root + 1]
     if asked.viz_export:
@@ -46,7 +48,7 @@ def render(settings: Settings, place: Place, path: Path) -> None:
         clip.keypoints_2d[:end],
         None if asked.viz_no_ground_truth else truth[:end],
         lifted.aggregate[:end],
-        lifted.hypotheses[:, :end] if len(lifted.hypotheses) > 1 else None,
+        hypotheses=lifted.hypotheses[:, :end] if len(lifted.hypotheses) > 1 else None,
         video=asked.viz_video or None,
         fps=clip.fps,
         camera=clip.camera,

@@ -47,8 +47,8 @@ def trace_frame(opened: Opened, clip: Clip, sampling: Sampling, place: Place, fr
         with autocast(place.device, sampling.amp):
             for first in range(0, draws, chunk):
                 some = range(first, min(first + chunk, draws))
-                noise = window_noise(sampling.seed, [windows.key(row)], some, shape, place.device)
-                steps = list(lifter.reverse(batch, noise, count, sampling.flip, first))
+                noise = window_noise(sampling.seed, [windows.key(row)], some, shape, device=place.device)
+                steps = list(lifter.reverse(batch, noise, count, flip=sampling.flip, first_hypothesis=first))
                 states.append(torch.stack([x_t for x_t, _ in steps], 1).float())  # (1, S, chunk, F, J, 3)
                 estimates.append(torch.stack([x_0 for _, x_0 in steps], 1).float())
         return torch.cat(states, 2), torch.cat(estimates, 2)
@@ -74,5 +74,5 @@ def forward_states(lifter: DiffusionLifter, pose: np.ndarray, seed: int, count: 
     generator = torch.Generator().manual_seed(seed_of(seed, "forward"))
     noise = torch.randn(len(times), *pose.shape, generator=generator)
     clean = torch.from_numpy(pose).float().expand(len(times), *pose.shape) / diffusion.unit
-    states = q_sample(clean, torch.tensor(times), noise, diffusion.abar, diffusion.scale)
+    states = q_sample(clean, torch.tensor(times), noise, diffusion.abar, scale=diffusion.scale)
     return (states * diffusion.unit).numpy(), times

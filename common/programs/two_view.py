@@ -188,7 +188,7 @@ def _main(argv: list[str], description: str) -> int:
 
         say = talker(None, parsed.verbose)
         place = choose_place(parsed.device or parsed.gpu, say)
-        run_demo(typed_settings(parsed), parsed.seed or 0, place, say, parsed.amp)
+        run_demo(typed_settings(parsed), parsed.seed or 0, place, say, amp=parsed.amp)
         return 0
     run = prepare(parsed)
     from common.binocular.work import evaluate_run, simulate_run, train_run

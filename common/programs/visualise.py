@@ -29,7 +29,7 @@ def main(kind: str, description: str | None = None, argv: Sequence[str] | None =
 
 def read_settings(argv: Sequence[str], description: str | None = None):
     """(the lifting program's settings, the pictures' own, lines to say) of a command line. Raises UserError."""
-    parsed = parse(argv, description, FLAGS, {}, read_config)
+    parsed = parse(argv, description, FLAGS, {}, config=read_config)
     from common.models import REGISTRY  # PyTorch: not needed for --help
 
     own = {row.destination for row in OWN}

@@ -77,7 +77,7 @@ def check(settings: WildSettings, folder: Path) -> Path:
     images = first_images(source, person.first, 4)
     points, seen = person.keypoints[..., :2], person.keypoints[..., 2] >= settings.input.threshold
     title = f"{Path(settings.input.input).name}: {source.detections.layout.name}, left blue, right orange"
-    write_check(folder / "check.png", points, source.detections.layout, images, seen, title=title)
+    write_check(folder / "check.png", points, source.detections.layout, images=images, mask=seen, title=title)
     return folder / "check.png"
 
 
@@ -127,7 +127,7 @@ def lift_tracks(model: Opened, tracks: list, source: Source, settings: WildSetti
             settings.lifting.aggregation,
             place,
             settings.lifting.root_smoothing,
-            str(one.id),
+            name=str(one.id),
         )
         people.append({"id": one.id, "first": one.first, **person, "keypoints_2d": keypoints, "mask": mask})
     frames = sum(len(one) for one in tracks)

@@ -43,6 +43,7 @@ def _modes(folder: Path, modes: Sequence[str] | None, layout: str) -> dict[str, 
 def score_folder(
     predictions: Path,
     annotations: Path,
+    *,
     labels: str = "annot3",
     modes: Sequence[str] | None = None,
     layout: str = "all",
@@ -135,12 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = score_folder(
             args.predictions,
             args.annotations,
-            args.labels,
-            modes,
-            args.layout,
-            args.sequences.split(","),
-            args.step,
-            args.out,
+            labels=args.labels,
+            modes=modes,
+            layout=args.layout,
+            sequences=args.sequences.split(","),
+            step=args.step,
+            out=args.out,
         )
     except UserError as error:
         print(error, file=sys.stderr)

@@ -163,7 +163,7 @@ def read_settings(
 ) -> tuple[Settings, AdaptationSettings, tuple[str, ...]]:
     """(lifting's settings, adaptation's own, lines to say) of a command line. Raises UserError."""
     defaults = PRESETS[preset] | (DEMO if "--demo" in argv else {})
-    parsed = parse(argv, description, FLAGS, defaults, _no_settings_file)
+    parsed = parse(argv, description, FLAGS, defaults, config=_no_settings_file)
     for name in REFUSED:
         if name in parsed.typed:
             raise UserError(f"{flag_name(name)}: not in this program; main.py has it")

@@ -222,6 +222,7 @@ def parse(
     description: str | None,
     flags: Sequence[Flag],
     defaults: Mapping[str, object],
+    *,
     config: Callable[[str], dict[str, object]] | None = None,
 ) -> Parsed:
     """Read a command line. config(path) reads a settings file into values, which stand between preset and typed."""

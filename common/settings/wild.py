@@ -149,7 +149,7 @@ FLAGS = (
 
 def read_settings(argv: Sequence[str], description: str | None = None) -> tuple[WildSettings, tuple[str, ...]]:
     """The settings of a command line, and what to say about flags that do nothing. Raises UserError."""
-    parsed = parse(argv, description, FLAGS, PRESET, read_config)
+    parsed = parse(argv, description, FLAGS, PRESET, config=read_config)
     parts = {
         "input": InputSettings,
         "lifting": LiftingSettings,

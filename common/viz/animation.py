@@ -33,6 +33,7 @@ def animate(
     keypoints_2d: np.ndarray,
     truth: np.ndarray | None,
     prediction: np.ndarray,
+    *,
     hypotheses: np.ndarray | None = None,
     video: Path | str | None = None,
     fps: float = 50.0,
@@ -89,8 +90,10 @@ def animate(
     pixels = None if video is None else (round(wide * page.figure.dpi), round(wide * shape * page.figure.dpi))
     flat = ImagePanel(axes[0], input_skeleton or skeleton, "input", box, dark=True, pixels=pixels, span=span)
     real = None if truth is None else PosePanel(axes[1], skeleton, view, limits, "truth")
-    built = PosePanel(axes[-1], skeleton, view, limits, "prediction", len(hypotheses))
-    images = read_frames(video, skip, total, downsample, fps) if video is not None else iter(())
+    built = PosePanel(axes[-1], skeleton, view, limits, "prediction", hypotheses=len(hypotheses))
+    images = (
+        read_frames(video, skip=skip, limit=total, downsample=downsample, fps=fps) if video is not None else iter(())
+    )
 
     def update(t: int) -> None:
         flat.show(keypoints_2d[t], next(images, None))
@@ -110,6 +113,7 @@ def animate_models(
     path: Path | str,
     keypoints_2d: np.ndarray,
     models: list[tuple[str, Skeleton, np.ndarray, np.ndarray | None]],
+    *,
     video: Path | str | None = None,
     fps: float = 50.0,
     size: float = 4.0,
@@ -141,10 +145,12 @@ def animate_models(
     each = [limits_of(view, m[2], floor) for m, floor in zip(models, floors, strict=True)]
     widest = Limits(*(pick(astuple(n)[i] for n in each) for i, pick in enumerate((max, min, max, max))))
     built = [
-        PosePanel(axes[n + 1], skeleton, view, widest, f"model{n}", 0 if hypotheses is None else len(hypotheses))
+        PosePanel(
+            axes[n + 1], skeleton, view, widest, f"model{n}", hypotheses=0 if hypotheses is None else len(hypotheses)
+        )
         for n, (_, skeleton, _, hypotheses) in enumerate(models)
     ]
-    images = read_frames(video, first, total, fps=fps) if video is not None else iter(())
+    images = read_frames(video, skip=first, limit=total, fps=fps) if video is not None else iter(())
 
     def update(t: int) -> None:
         flat.show(keypoints_2d[t], next(images, None))
@@ -162,6 +168,7 @@ def animate_forward(
     truth: np.ndarray,
     states: np.ndarray,
     times: list[int],
+    *,
     camera: Camera | None = None,
     fps: float = 2.0,
     size: float = 5.0,
@@ -193,6 +200,7 @@ def animate_reverse(
     skeleton: Skeleton,
     states: np.ndarray,
     estimates: np.ndarray,
+    *,
     truth: np.ndarray | None = None,
     aggregates: np.ndarray | None = None,
     camera: Camera | None = None,
@@ -217,10 +225,10 @@ def animate_reverse(
     zooms = _zooms(view, states[:, ::-1], floor, near)[::-1]
     shown = 0 if count == 1 else count
     page, axes, titles = _row(
-        [size] * 2, ["Reverse diffusion", "Estimate of the pose"], size, path, caption, shown, truth is not None
+        [size] * 2, ["Reverse diffusion", "Estimate of the pose"], size, path, caption, shown, truth=truth is not None
     )
-    noisy = PosePanel(axes[0], skeleton, view, near, "state", shown, pose="pose" if count == 1 else None)
-    clean = PosePanel(axes[1], skeleton, view, near, "estimate", shown, truth=truth is not None)
+    noisy = PosePanel(axes[0], skeleton, view, near, "state", hypotheses=shown, pose="pose" if count == 1 else None)
+    clean = PosePanel(axes[1], skeleton, view, near, "estimate", hypotheses=shown, truth=truth is not None)
 
     def update(s: int) -> None:
         noisy.zoom(zooms[s])
@@ -240,6 +248,7 @@ def animate_grid(
     actions: list[str],
     predictions: np.ndarray,
     truth: np.ndarray,
+    *,
     cameras: list[Camera | None] | Camera | None = None,
     fps: float = 50.0,
     width: float = 10.0,
@@ -282,7 +291,7 @@ def _zooms(view: View, states: np.ndarray, floor: float, near: Limits) -> list[L
 
 
 def _row(widths: list[float], names: list[str], size: float, path: Path | str, caption: str, hypotheses: int,
-         truth: bool = False):  # fmt: skip
+         *, truth: bool = False):  # fmt: skip
     """A page with a row of panels, their names above them, and a text under each name for what changes."""
     letters = float(np.clip(2.6 * size, 5.0, 14.0))
     head = caption_height(caption, letters) + 4.2 * letters / 72

@@ -48,6 +48,7 @@ class DrawnSkeleton:
         skeleton: Skeleton,
         name: str,
         width: float,
+        *,
         colours: dict[str, str] | str = LIGHT,
         alpha: float = 1.0,
         halo: str | None = "white",

@@ -40,6 +40,7 @@ def pose_figure(
     aggregate: np.ndarray,
     hypotheses: np.ndarray,
     frames: list[int],
+    *,
     camera: Camera | None = None,
     caption: str = "",
     labels: tuple[str, str, str, str] = ("2D input", "Prediction", "Truth", "Both from the side"),
@@ -64,12 +65,24 @@ def pose_figure(
 
 def pose_image(
     skeleton: Skeleton, keypoints_2d: np.ndarray, truth: np.ndarray, aggregate: np.ndarray, hypotheses: np.ndarray,
-    frames: list[int], camera: Camera | None = None, caption: str = "", dpi: int = 100,
+    frames: list[int], *, camera: Camera | None = None, caption: str = "", dpi: int = 100,
 ) -> np.ndarray:  # fmt: skip
     """The picture of `pose_figure` as uint8 RGB (height, width, 3), for TensorBoard."""
     labels = ("2D input", "Prediction", "Truth", "Both from the side")
     page, _ = _pose_page(
-        skeleton, keypoints_2d, truth, aggregate, hypotheses, frames, camera, caption, labels, 0.0, ELEVATION, None, dpi
+        skeleton,
+        keypoints_2d,
+        truth,
+        aggregate,
+        hypotheses,
+        frames,
+        camera,
+        caption,
+        labels,
+        0.0,
+        ELEVATION,
+        None,
+        dpi=dpi,
     )
     page.figure.canvas.draw()
     return np.asarray(page.figure.canvas.buffer_rgba())[..., :3].copy()
@@ -77,7 +90,7 @@ def pose_image(
 
 def _pose_page(
     skeleton, keypoints_2d, truth, aggregate, hypotheses, frames, camera, caption, labels, turn, elevation,
-    input_skeleton, dpi=200,
+    input_skeleton, *, dpi=200,
 ) -> tuple[Page, list[DrawnSkeleton]]:  # fmt: skip
     size, gap, side = 9.0, 0.08, 2.1  # points, inches
     views = [view_from(camera, elevation, angle) for angle in (turn, turn, turn + 90)]
@@ -90,7 +103,9 @@ def _pose_page(
     page = Page(0.35 + 4 * (side + gap), head + len(frames) * (height + title + gap) + footer_height(size), dpi)
     lefts = [0.35 + column * (side + gap) for column in range(4)]
     for left, label in zip(lefts, labels, strict=True):
-        page.text(left + side / 2, head - 0.13, label, page.fitting(label, side, size + 1, "bold"), weight="bold")
+        page.text(
+            left + side / 2, head - 0.13, label, page.fitting(label, side, size + 1, weight="bold"), weight="bold"
+        )
     drawn = []
     for row, n in enumerate(frames):
         top = head + row * (height + title + gap) + title
@@ -99,11 +114,11 @@ def _pose_page(
         axes = [page.panel(left, top, side, height) for left in lefts]
         flat = ImagePanel(axes[0], input_skeleton or skeleton, f"frame{n}-input", box)
         flat.show(keypoints_2d[n])
-        predicted = PosePanel(axes[1], skeleton, views[0], limits[0], f"frame{n}-prediction", count)
+        predicted = PosePanel(axes[1], skeleton, views[0], limits[0], f"frame{n}-prediction", hypotheses=count)
         predicted.show(aggregate[n], hypotheses[:, n], floor=floors[row])
         true = PosePanel(axes[2], skeleton, views[1], limits[1], f"frame{n}-truth")
         true.show(truth[n], floor=floors[row])
-        both = PosePanel(axes[3], skeleton, views[2], limits[2], f"frame{n}-side", count, truth=True)
+        both = PosePanel(axes[3], skeleton, views[2], limits[2], f"frame{n}-side", hypotheses=count, truth=True)
         both.show(aggregate[n], hypotheses[:, n], truth[n], floors[row])
         text = f"{error_mm(aggregate[n], truth[n]):.1f} mm"
         page.text(lefts[1] + side / 2, top - title / 2, text, size)
@@ -117,6 +132,7 @@ def reverse_process_figure(
     skeleton: Skeleton,
     keypoints_2d: np.ndarray,
     states: np.ndarray,
+    *,
     aggregate: np.ndarray | None = None,
     truth: np.ndarray | None = None,
     camera: Camera | None = None,
@@ -160,7 +176,7 @@ def reverse_process_figure(
         single, last = count == 1, s == steps - 1
         panel = PosePanel(
             page.panel(left, head, side, height), skeleton, view, limit, f"step{s + 1}",
-            0 if single else count, pose="pose" if single or last else None,
+            hypotheses=0 if single else count, pose="pose" if single or last else None,
         )  # fmt: skip
         pose = aggregate if last else states[0, s] if single else None
         panel.show(pose, None if single else states[:, s], floor=floor)
@@ -182,6 +198,7 @@ def grid_figure(
     actions: list[str],
     predictions: np.ndarray,
     truth: np.ndarray,
+    *,
     cameras: list[Camera | None] | Camera | None = None,
     width_mm: float = 180.0,
     caption: str = "",

@@ -46,13 +46,13 @@ class Grid:
         height, number = cell * aspect, 1.6 * size / 72
         head = caption_height(caption, size) + 2.0 * size / 72
         self.page = Page(width, head + rows * (height + number + gap) + 0.05 + footer_height(size), dpi)
-        named = min(self.page.fitting(action, cell, size, "bold") for action in actions)
+        named = min(self.page.fitting(action, cell, size, weight="bold") for action in actions)
         errors = self.page.fitting("199.9 mm", cell, size)
         self.panels: dict[tuple[int, int], PosePanel] = {}
         self.texts = {}
         for r, model in enumerate(models):
             top = head + r * (height + number + gap)
-            fitted = self.page.fitting(model, height, size, "bold")
+            fitted = self.page.fitting(model, height, size, weight="bold")
             self.page.text(side / 2, top + height / 2, model, fitted, rotation=90, weight="bold")
             for c, action in enumerate(actions):
                 left = side + c * (cell + gap)

@@ -44,7 +44,7 @@ class Page:
             left / self.width, 1 - top / self.height, visible(text), fontsize=size, parse_math=False, **options
         )
 
-    def fitting(self, text: str, room: float, size: float, weight: str = "normal", smallest: float = 4.0) -> float:
+    def fitting(self, text: str, room: float, size: float, *, weight: str = "normal", smallest: float = 4.0) -> float:
         """The font size, at most `size` points, at which a line of text is at most `room` inches long."""
         probe = self.figure.text(0, 0, visible(text), fontsize=size, weight=weight, parse_math=False)
         length = probe.get_window_extent().width / self.figure.dpi
@@ -66,7 +66,7 @@ class Page:
         if note:
             self.text(self.width - 0.1, bottom, note, size, ha="right", color="#777777")
         if caption:
-            fitted = self.fitting(caption, self.width - 0.2, size + 1, "bold")
+            fitted = self.fitting(caption, self.width - 0.2, size + 1, weight="bold")
             self.text(0.1, 0.5 * caption_height(caption, size), caption, fitted, ha="left", weight="bold")
 
 

@@ -57,7 +57,7 @@ class PosePanel:
     """A 3D panel: the pose over its truth, many hypotheses faint behind it, the floor below, a shadow on the floor."""
 
     def __init__(
-        self, axes: Axes, skeleton: Skeleton, view: View, limits: Limits, name: str, hypotheses: int = 0,
+        self, axes: Axes, skeleton: Skeleton, view: View, limits: Limits, name: str, *, hypotheses: int = 0,
         truth: bool = False, pose: str | None = "pose", shadow: bool = True,
     ):  # fmt: skip
         """pose: the word that ends the pose's id, None for a panel of hypotheses alone."""
@@ -69,7 +69,7 @@ class PosePanel:
         self.floor = DrawnFloor(axes, ground, view.project(view.vertical), limits.floor, name, 0.3 * width)
         self.zoom(limits)
         self.shadow = DrawnSkeleton(
-            axes, skeleton, f"{name}-shadow", 0.8 * width, "#DADADA", halo=None, dots=False, zorder=0.5
+            axes, skeleton, f"{name}-shadow", 0.8 * width, colours="#DADADA", halo=None, dots=False, zorder=0.5
         )  # fmt: skip
         self.shadow.show(shadow and pose is not None)
         alpha = 0.75 if pose is None else 0.5
@@ -81,7 +81,7 @@ class PosePanel:
         self.truth = self.pose = None
         if truth:
             self.truth = DrawnSkeleton(
-                axes, skeleton, f"{name}-truth", 2.4 * width, TRUTH, halo=None, dots=False, zorder=2
+                axes, skeleton, f"{name}-truth", 2.4 * width, colours=TRUTH, halo=None, dots=False, zorder=2
             )  # fmt: skip
         if pose is not None:
             self.pose = DrawnSkeleton(axes, skeleton, f"{name}-{pose}", width, zorder=4)
@@ -129,7 +129,7 @@ class ImagePanel:
     """A 2D panel: keypoints in screen units over nothing (white), over black, or over video frames."""
 
     def __init__(
-        self, axes: Axes, skeleton: Skeleton, name: str, box: tuple[float, float, float, float], dark: bool = False,
+        self, axes: Axes, skeleton: Skeleton, name: str, box: tuple[float, float, float, float], *, dark: bool = False,
         pixels: tuple[int, int] | None = None, span: float = 1.0,
     ):  # fmt: skip
         """box: left, right, top, bottom in screen units. pixels: (width, height) at which video frames are shown.
@@ -149,7 +149,7 @@ class ImagePanel:
             axes.set_ylim(bottom, top)
         colours, halo = (DARK, "black") if dark else (LIGHT, "white")
         width = max(1.0, line_width(axes) * float(np.clip(span, 0.1, 1.0)) ** 0.4)
-        self.pose = DrawnSkeleton(axes, skeleton, f"{name}-keypoints", width, colours, halo=halo)
+        self.pose = DrawnSkeleton(axes, skeleton, f"{name}-keypoints", width, colours=colours, halo=halo)
 
     @property
     def artists(self) -> list:

@@ -18,7 +18,7 @@ SIZE, SIDE = 8.0, 2.8  # points, inches
 
 
 def keypoints_figure(
-    path: Path | str, skeleton: Skeleton, keypoints_2d: np.ndarray, caption: str = "", formats: tuple[str, ...] = ()
+    path: Path | str, skeleton: Skeleton, keypoints_2d: np.ndarray, *, caption: str = "", formats: tuple[str, ...] = ()
 ) -> list[Path]:
     """2D keypoints (J, 2), screen units; returns the paths. Id in SVG: `input-keypoints`."""
     formats_for(path, formats)
@@ -30,7 +30,7 @@ def keypoints_figure(
 
 
 def state_figure(
-    path: Path | str, skeleton: Skeleton, states: np.ndarray, pose: np.ndarray | None = None,
+    path: Path | str, skeleton: Skeleton, states: np.ndarray, *, pose: np.ndarray | None = None,
     standing: np.ndarray | None = None, camera: Camera | None = None, caption: str = "",
     formats: tuple[str, ...] = (),
 ) -> list[Path]:  # fmt: skip
@@ -49,7 +49,7 @@ def state_figure(
     page, head = _page(caption)
     panel = PosePanel(
         page.panel(0.1, head, SIDE, SIDE), skeleton, view, limits_of(view, shown, np.full(len(shown), floor)), "state",
-        0 if single else len(states), pose=None if main is None else "pose",
+        hypotheses=0 if single else len(states), pose=None if main is None else "pose",
     )  # fmt: skip
     panel.show(main, None if single else states, floor=floor)
     page.footer(legend_handles(0 if single else len(states)), caption, NOTE, SIZE)

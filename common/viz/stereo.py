@@ -17,7 +17,9 @@ from common.scoring.metrics import mpjpe
 TRUTH, RAW, MODEL = "#555555", "#d95f02", "#1b6fb5"
 
 
-def draw_frame(data: StereoData, row: int, start: Tensor, poses: dict[str, Tensor], path: Path, note: str = "") -> Path:
+def draw_frame(
+    data: StereoData, row: int, start: Tensor, poses: dict[str, Tensor], path: Path, *, note: str = ""
+) -> Path:
     """Draw frame `row`: one panel a view, one in 3D with the triangulated and the denoised pose over the true one.
 
     start (N, V, J, 2), the 2D poses that the network started from, crop units; poses: 'input' and 'model' (N, J, 3).
@@ -76,8 +78,8 @@ def draw_frame(data: StereoData, row: int, start: Tensor, poses: dict[str, Tenso
 
 
 def draw_frames(
-    folder: Path, data: StereoData, start: Tensor, poses: dict[str, Tensor], count: int, note: str = ""
+    folder: Path, data: StereoData, start: Tensor, poses: dict[str, Tensor], count: int, *, note: str = ""
 ) -> list[Path]:
     """Draw `count` frames, evenly spaced, as folder/frame_<row>.png."""
     rows = torch.linspace(0, len(data) - 1, count + 2).long()[1:-1].unique().tolist()
-    return [draw_frame(data, r, start, poses, folder / f"frame_{int(data.row[r]):06d}.png", note) for r in rows]
+    return [draw_frame(data, r, start, poses, folder / f"frame_{int(data.row[r]):06d}.png", note=note) for r in rows]

@@ -18,6 +18,7 @@ def write_check(
     path: Path | str,
     keypoints: np.ndarray,
     skeleton: Skeleton,
+    *,
     images: Sequence[np.ndarray] = (),
     mask: np.ndarray | None = None,
     frames: int = 4,

@@ -54,6 +54,7 @@ def lift_person(
     aggregate: str,
     place: Place,
     smoothing: float,
+    *,
     name: str = "1",
 ) -> Person:
     """Lift keypoints (T, J, 2), pixels, with confidence (T, J), 0 where filled in; both in the model's layout.
@@ -68,7 +69,7 @@ def lift_person(
     intrinsics = torch.tensor(camera.intrinsics)
     evidence = Evidence(torch.from_numpy(screen), intrinsics)
     pose = AGGREGATIONS[aggregate](torch.from_numpy(hypotheses), evidence).numpy()  # (T', J, 3)
-    roots = place_roots(pose, screen, confidence, camera.intrinsics, model.fps, smoothing)
+    roots = place_roots(pose, screen, confidence, camera.intrinsics, model.fps, smoothing=smoothing)
     pose, hypotheses = pose + roots, hypotheses + roots
     hypotheses = at_times(hypotheses.swapaxes(0, 1), times).swapaxes(0, 1)  # (H, T, J, 3)
     return {"positions": at_times(pose, times), "hypotheses": hypotheses, "spread": spread_of(hypotheses)}
@@ -118,7 +119,7 @@ def lift_stream(
     shape = (length, len(model.skeleton), 3)
 
     def noise(hypotheses: range):
-        return window_noise(sampling.seed, ["stream"], hypotheses, shape, place.device)
+        return window_noise(sampling.seed, ["stream"], hypotheses, shape, device=place.device)
 
     @torch.no_grad()
     def lift(window: np.ndarray) -> np.ndarray:
@@ -133,11 +134,11 @@ def lift_stream(
             (),
             torch.zeros(1, dtype=torch.long),
         )
-        poses = model.lifter.sample(batch, sampling.hypotheses, sampling.steps, noise, sampling.flip)
+        poses = model.lifter.sample(batch, sampling.hypotheses, sampling.steps, noise, flip=sampling.flip)
         pose = poses[:, -1].mean(1).cpu().numpy()  # (1, F, J, 3)
         pose[..., root, :] = 0
         return pose
 
     if not 0 <= delay < length - 1:
         raise UserError(f"--delay {delay}: must lie between 0 and {length - 2} frames for windows of {length}")
-    return stream(frames, lift, length, delay)
+    return stream(frames, lift, length, delay=delay)

@@ -147,7 +147,7 @@ def stream_person(
     )
     pose, at = np.stack(poses).astype(np.float32), np.stack(cleaned[: len(poses)]).astype(np.float32)
     screen = pixels_to_screen(torch.from_numpy(at[..., :2]), camera.width, camera.height).numpy()
-    roots = place_roots(pose, screen, at[..., 2], camera.intrinsics, model.fps, smoothing)
+    roots = place_roots(pose, screen, at[..., 2], camera.intrinsics, model.fps, smoothing=smoothing)
     times, seen = np.arange(len(seen)) * (model.fps / fps), np.stack(seen)
     return [
         {

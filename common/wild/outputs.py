@@ -28,7 +28,7 @@ def write_model(
     written, note = [], trained_on(model.card)
     card = {key: value for key, value in model.card.items() if key != "mean_pose"} | {"summary": note, **facts}
     if "poses" in asked.outputs:
-        write_poses(folder / "poses.npz", people, source.fps, model.skeleton, card)
+        write_poses(folder / "poses.npz", people, source.fps, model.skeleton, card=card)
         written.append(folder / "poses.npz")
     if "bvh" in asked.outputs:
         for person in people:
@@ -45,7 +45,13 @@ def write_model(
 
 
 def write_videos(
-    folder: Path, models: list[Opened], lifted: list[list[Person]], source: Source, camera: Camera, ending: str = ".mp4"
+    folder: Path,
+    models: list[Opened],
+    lifted: list[list[Person]],
+    source: Source,
+    camera: Camera,
+    *,
+    ending: str = ".mp4",
 ) -> list[Path]:
     """A video of each person: the input with its 2D, beside it what each checkpoint made of it, its name above."""
     caption = "; ".join(dict.fromkeys(trained_on(model.card) for model in models))
@@ -65,8 +71,8 @@ def write_videos(
                 folder / name,
                 pixels_to_screen(keypoints, camera.width, camera.height).numpy(),
                 panels,
-                source.video,
-                source.fps,
+                video=source.video,
+                fps=source.fps,
                 caption=caption,
                 first=person.get("first", 0),
                 roots=person["positions"][:, models[0].skeleton.root],

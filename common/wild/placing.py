@@ -23,6 +23,7 @@ def place_roots(
     confidence: np.ndarray,
     intrinsics: tuple[float, ...],
     fps: float,
+    *,
     smoothing: float = 0.5,
 ) -> np.ndarray:
     """Roots (T, 1, 3), camera frame, metres, of root-relative poses (T, J, 3), metres.

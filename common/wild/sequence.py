@@ -105,7 +105,7 @@ def match_hypotheses(windows: np.ndarray, starts: list[int]) -> np.ndarray:
 
 
 def stream(
-    frames: Iterable[np.ndarray], lift: Lift, length: int, delay: int = 8, step: int = 1, blended: int = 8
+    frames: Iterable[np.ndarray], lift: Lift, length: int, *, delay: int = 8, step: int = 1, blended: int = 8
 ) -> Iterator[tuple[int, np.ndarray, float]]:
     """Lift frames as they come: yields (frame number, estimate, seconds that its computation took).
 

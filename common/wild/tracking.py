@@ -84,7 +84,7 @@ class _Open:
 
 
 def track(
-    detections: Detections, patience: int = 30, similarity: float = 0.3, shortest: int = 10, trust_ids: bool = True
+    detections: Detections, *, patience: int = 30, similarity: float = 0.3, shortest: int = 10, trust_ids: bool = True
 ) -> list[Track]:
     """Link detections into tracks, the longest first.
 

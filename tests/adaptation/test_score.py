@@ -110,7 +110,7 @@ def test_exports_are_complete_and_scored_alike(tmp_path):
     windows = Windows(clips, H36M_17, 9)
     joints = [H36M_17.index("RKnee"), H36M_17.index("Head")]
     sampling = Sampling(2, 2, 16, metrics=("mpjpe", "p_mpjpe"))
-    scores = score_lifter(Known(windows, 0.123, joints), windows, sampling, PLACE, tmp_path / "out")
+    scores = score_lifter(Known(windows, 0.123, joints), windows, sampling, PLACE, export=tmp_path / "out")
     poses = read_predictions(tmp_path / "out" / "inference_data_R_Agg.mat")
     order = joint_order(H36M_17, MPI_INF_3DHP_17)
     for clip in clips:
@@ -120,7 +120,9 @@ def test_exports_are_complete_and_scored_alike(tmp_path):
         assert poses[clip.subject].shape == (3, 17, len(clip), 2)
         np.testing.assert_allclose(poses[clip.subject][:, :, clip.valid, 1], expected, atol=0.01)
         assert np.abs(poses[clip.subject][:, 0]).min(axis=(0, 2)).all()  # the head top is nowhere left at zero
-    told = score_folder(tmp_path / "out", tmp_path / "ts", "annot3", modes=list(scores["columns"]), progress=False)
+    told = score_folder(
+        tmp_path / "out", tmp_path / "ts", labels="annot3", modes=list(scores["columns"]), progress=False
+    )
     for name, column in scores["columns"].items():
         last = told["modes"][name]["t2"]
         for average, key in (("action_wise", "mean_over_sequences"), ("frame_wise", "mean_over_frames")):

@@ -143,7 +143,9 @@ def test_the_targets_2d_does_not_feel_size():
     poses = (poses - poses[..., :1, :]).double()
     scale = torch.ones((), dtype=torch.float64, requires_grad=True)
     view = Observed(*(x.double() if x.is_floating_point() else x for x in vars(view).values()))
-    losses = [target_loss(k * poses, fitted_root(k * poses, view), view, (1.0, 0.0)).total for k in (scale, 1.4)]
+    losses = [
+        target_loss(k * poses, fitted_root(k * poses, view), view, weights=(1.0, 0.0)).total for k in (scale, 1.4)
+    ]
     torch.testing.assert_close(losses[0], losses[1])
     (gradient,) = torch.autograd.grad(losses[0], scale)
     assert float(losses[0].detach()) > 1 and abs(float(gradient)) < 1e-6

@@ -31,7 +31,7 @@ def camera(number: int) -> Camera:
 
 def recording(constants: dict, seed: int = 0) -> Recording:
     rng = np.random.default_rng(seed)
-    joints = synthetic_motion("S6", "Greeting", FRAMES, rng, FPS)
+    joints = synthetic_motion("S6", "Greeting", FRAMES, rng, fps=FPS)
     joints = joints - [*joints[:, 0, :2].mean(0), 0]
     world = np.linalg.pinv(joint_map(COCO_17, H36M_17).astype(float)) @ joints  # COCO joints that map to these
     cameras = [camera(number) for number in range(5)]
@@ -39,7 +39,7 @@ def recording(constants: dict, seed: int = 0) -> Recording:
     for one in cameras:
         exact = reproject(world, one)
         assert np.isfinite(exact).all()
-        keypoints, sure = detect(exact, COCO_17, SIZE, FPS, rng, constants)
+        keypoints, sure = detect(exact, COCO_17, SIZE, FPS, rng, constants=constants)
         keypoints[sure == 0] = 0
         views.append([np.concatenate([k, c[:, None]], -1)[None] for k, c in zip(keypoints, sure, strict=True)])
     person = Person(np.zeros((5, FRAMES), int), world[0], FRAMES - 1)

@@ -22,7 +22,7 @@ DESTINATIONS = {flag.destination for flag in FLAGS}
 
 
 def _lifting_program(argv):
-    return parse(argv, None, FLAGS, {}, read_config)
+    return parse(argv, None, FLAGS, {}, config=read_config)
 
 
 # The parser of each program; a new one gets its line here.

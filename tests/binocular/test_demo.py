@@ -44,7 +44,9 @@ def test_both_formats_and_pictures(small):
 
 def test_detector_is_unbiased_and_independent(small):
     _, folder, _ = small
-    data = load_split(folder / "mhad_labels.npy", formats.MHAD.test, folder / "mhad_results.pkl")
+    data = load_split(
+        folder / "mhad_labels.npy", subjects=formats.MHAD.test, detections_path=folder / "mhad_results.pkl"
+    )
     error = ((data.detections - data.keypoints_2d) * demo.SIZE / 2).numpy() / demo.DEVIATION[:, None]
     count = len(error)
     assert np.abs(error.mean(0)).max() < 5 / count**0.5  # five standard errors

@@ -60,7 +60,7 @@ def test_known_errors_in_both_units(tmp_path, capsys, unit, name):
 @pytest.mark.parametrize("kind", ["mhad", "h36m"])
 def test_with_labels_it_is_metric_json(tmp_path, stereo, kind, capsys):
     """What an evaluation writes and what is computed from its arrays are the same, by person and action too."""
-    data = load_split(stereo / f"{kind}_labels.npy", formats.DATA_SETS[kind].test)
+    data = load_split(stereo / f"{kind}_labels.npy", subjects=formats.DATA_SETS[kind].test)
     data = data.take(torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:50])
     noise = torch.randn(data.keypoints_3d.shape, generator=torch.Generator().manual_seed(1)) * 0.02
     poses = {"raw": data.keypoints_3d + noise, "model": data.keypoints_3d + noise / 2}
@@ -68,7 +68,7 @@ def test_with_labels_it_is_metric_json(tmp_path, stereo, kind, capsys):
     results.save_arrays(tmp_path, data, poses, [state], state[:, 0])
     scores = score(poses, data)
     outputs = read_outputs(tmp_path)
-    labels = load_split(stereo / f"{kind}_labels.npy", formats.DATA_SETS[kind].test)
+    labels = load_split(stereo / f"{kind}_labels.npy", subjects=formats.DATA_SETS[kind].test)
     entries = rescore(outputs, with_labels(outputs, labels, "labels"))
     for name, row in (("keypoints_3d_tri", "raw"), ("keypoints_3d_dualdiff", "model")):
         assert flat(entries[name]) == pytest.approx(flat(published_metrics(scores, row)), abs=1e-3, nan_ok=True)

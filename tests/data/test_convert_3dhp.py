@@ -178,7 +178,7 @@ def test_loader_reads_what_the_converter_writes(converted):
         screen = points[..., :2] / points[..., 2:] * [fx, fy] + [cx, cy]
         np.testing.assert_allclose(screen, clip.keypoints_2d, atol=1e-5)  # the right camera's own intrinsics
     assert {clip.camera.intrinsics[0] for clip in clips if clip.key == "S3/Seq2/6"} == {focal(3, 2, 6)[0] / 1024}
-    tests, _ = load_threedhp(converted, "test", "univ_annot3")
+    tests, _ = load_threedhp(converted, "test", labels="univ_annot3")
     assert [len(clip) for clip in tests] == list(TEST_FRAMES.values())
 
 

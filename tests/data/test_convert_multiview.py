@@ -47,7 +47,7 @@ def people(count: int = 2, frames: int = FRAMES) -> list[np.ndarray]:
     out = []
     for n in range(count):
         rng = np.random.default_rng([7, n])
-        joints = synthetic_motion(("S6", "S9", "S1")[n], ("Discussion", "Greeting", "Posing")[n], frames, rng, FPS)
+        joints = synthetic_motion(("S6", "S9", "S1")[n], ("Discussion", "Greeting", "Posing")[n], frames, rng, fps=FPS)
         joints = joints - [*joints[:, 0, :2].mean(0), 0] + [1.2 * n - 0.6, 0.3 * n, 0]
         out.append(coco(joints))
     return out

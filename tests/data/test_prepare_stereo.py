@@ -103,13 +103,13 @@ def test_h36m(program, recorded, tmp_path, capsys):
     assert "58 frames, 0 without all views" in capsys.readouterr().out
     labels = load_labels(out)
     assert labels["cameras"].shape == (7, 2) and labels["camera_names"] == ["60457274", "55011271"]
-    data = load_split(out, ("S9",))
+    data = load_split(out, subjects=("S9",))
     assert [data.actions[a] for a in data.action.unique().tolist()] == ["Greeting-1", "Greeting-2"]
     assert len(data) == 6 and int(data.damaged.sum()) == 3  # every 64th of 130 frames, two trials; Greeting-2 is bad
     truth = torch.from_numpy(poses["S9"]["Greeting"][::64][:, list(STEREO_17_OF_32)]).double()
     assert (data.keypoints_3d[3:] - truth).abs().max() < 1e-6
     assert (triangulate(data.keypoints_2d, data.projections) - data.keypoints_3d).abs().max() < 1e-6
-    assert data.keypoints_2d.abs().max() <= 1 and len(load_split(out, ("S1",))) == 52
+    assert data.keypoints_2d.abs().max() <= 1 and len(load_split(out, subjects=("S1",))) == 52
     # The rig is Human3.6M's: published baseline of S9 3908 mm; projections agree with the project's own camera.
     assert abs(float(data.views("camera").baseline[0]) - 3908) < 1
     camera = next(c for c in h36m_cameras("S9") if c.name == "60457274")
@@ -128,10 +128,10 @@ def test_more_views(program, recorded, tmp_path, count):
     out = tmp_path / "labels.npy"
     words = ["h36m", "--poses", str(recorded[0]), "--out", str(out), "--no-rectify", "--cameras", *names]
     assert program.main(words) == 0
-    data = load_split(out, ("S9",), views=count)
+    data = load_split(out, subjects=("S9",), views=count)
     assert data.projections.shape == (6, count, 3, 4)
     assert (triangulate(data.keypoints_2d, data.projections) - data.keypoints_3d).abs().max() < 1e-6
-    pair = load_split(out, ("S9",), views=2, cameras=[count - 1, 0])
+    pair = load_split(out, subjects=("S9",), views=2, cameras=[count - 1, 0])
     assert torch.equal(pair.projections, data.projections[:, [count - 1, 0]])
     assert program.main([w for w in words if w != "--no-rectify"]) == 2  # only two cameras can be rectified
 
@@ -142,7 +142,7 @@ def test_four_views_train_and_evaluate(program, recorded, tmp_path, capsys):
     assert program.main(words) == 0
     rng = np.random.default_rng(5)
     for people, name in ((("S1",), "train"), (("S9",), "test")):
-        data = load_split(out, people, views=4)
+        data = load_split(out, subjects=people, views=4)
         pixels = (data.keypoints_2d.numpy() + 1) * 192 + rng.normal(size=data.keypoints_2d.shape)
         found = {"keypoints_2d_pred": pixels.astype(np.float32), "indexes": np.arange(len(pixels))}
         (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(found))
@@ -180,7 +180,7 @@ def test_mhad(program, tmp_path, capsys):
     words = ["mhad", "--poses", str(tmp_path / "poses.npz"), "--out", str(out)]
     assert program.main([*words, "--calibration", str(tmp_path / "cameras.json")]) == 0
     assert "16 frames, 2 without all views" in capsys.readouterr().out
-    data = load_split(out, ("S08",))
+    data = load_split(out, subjects=("S08",))
     assert len(data) == 14 and data.dropped == 2 and data.group.tolist() == [0] * 7 + [1] * 7
     assert torch.equal(data.keypoints_3d[:7], data.keypoints_3d[7:])  # the same frames, two rigs
     assert torch.allclose(data.views("camera").baseline, torch.tensor(220.0).double(), atol=0.01)

@@ -22,7 +22,7 @@ def quiet(**other) -> dict:
 
 
 def errors(pixels, skeleton, constants=None, count=12, size=SIZE):
-    drawn = [detect(pixels, skeleton, size, FPS, np.random.default_rng(n), constants) for n in range(count)]
+    drawn = [detect(pixels, skeleton, size, FPS, np.random.default_rng(n), constants=constants) for n in range(count)]
     return np.stack([keypoints - pixels for keypoints, _ in drawn]), np.stack([sure for _, sure in drawn])
 
 
@@ -62,7 +62,7 @@ def test_errors_remember():
 
 
 def test_a_still_joint_stands_on_the_detectors_grid():
-    keypoints, _ = detect(still(), COCO_17, SIZE, FPS, np.random.default_rng(0), quiet())
+    keypoints, _ = detect(still(), COCO_17, SIZE, FPS, np.random.default_rng(0), constants=quiet())
     step = SIZE[1] / table()["grid"]
     np.testing.assert_allclose(keypoints / step % 1, 0.5, atol=1e-6)
     stands = (np.diff(keypoints, axis=0) == 0).all(-1).mean()
@@ -108,7 +108,7 @@ def test_limbs_change_sides_together():
 def test_outside_the_picture_a_joint_is_lost_and_stays_inside():
     pixels = still(frames=100)
     pixels[30:, 9] = (1200, -50)
-    keypoints, sure = detect(pixels, COCO_17, SIZE, FPS, np.random.default_rng(0), quiet())
+    keypoints, sure = detect(pixels, COCO_17, SIZE, FPS, np.random.default_rng(0), constants=quiet())
     assert (sure[30:, 9] == 0).all() and (sure[:30, 9] > 0).all()
     assert np.isfinite(keypoints).all() and (keypoints[30:, 9] >= 0).all() and (keypoints[30:, 9] < 1000).all()
     np.testing.assert_array_equal(keypoints[30:, 9], np.repeat(keypoints[29:30, 9], 70, 0))

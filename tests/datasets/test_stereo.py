@@ -19,12 +19,12 @@ def test_reading(stereo, kind):
     known = formats.DATA_SETS[kind]
     path = stereo / f"{kind}_labels.npy"
     before = load_labels(path)["table"]["keypoints"].copy()
-    data = load_split(path, known.test, stereo / f"{kind}_test.pkl")
+    data = load_split(path, subjects=known.test, detections_path=stereo / f"{kind}_test.pkl")
     rigs = 2 if kind == "mhad" else 1
     assert len(data) == 33 * 2 * rigs and data.kind == kind and data.dropped == 0
     assert {data.subjects[s] for s in data.subject.tolist()} == set(known.test)
     assert data.group.unique().tolist() == list(range(rigs))
-    again = load_split(path, known.test, stereo / f"{kind}_test.pkl")
+    again = load_split(path, subjects=known.test, detections_path=stereo / f"{kind}_test.pkl")
     assert torch.equal(data.keypoints_3d, again.keypoints_3d)  # nothing is changed in place
     assert np.array_equal(load_labels(path)["table"]["keypoints"], before)
     assert 0.5 < float(data.keypoints_3d[:, 6, 2].mean()) < 1.5  # metres
@@ -56,18 +56,20 @@ def test_rows_without_both_views_are_dropped_with_a_count(stereo, tmp_path):
         labels["table"]["bbox_by_camera_tlbr"][rows[:5], 1] = 0
 
     path = edited(stereo, tmp_path, hide)
-    whole = load_split(stereo / "mhad_labels.npy", formats.MHAD.test, stereo / "mhad_test.pkl")
-    data = load_split(path, formats.MHAD.test, stereo / "mhad_test.pkl")  # estimates of all rows
+    whole = load_split(stereo / "mhad_labels.npy", subjects=formats.MHAD.test, detections_path=stereo / "mhad_test.pkl")
+    data = load_split(
+        path, subjects=formats.MHAD.test, detections_path=stereo / "mhad_test.pkl"
+    )  # estimates of all rows
     assert data.dropped == 5 and len(data) == len(whole) - 5
     kept = torch.isin(whole.row, data.row)
     assert torch.equal(whole.detections[kept], data.detections)
 
 
 def test_groups_and_people(stereo):
-    data = load_split(stereo / "mhad_labels.npy", ("S03",), groups=[1])
+    data = load_split(stereo / "mhad_labels.npy", subjects=("S03",), groups=[1])
     assert len(data) == 33 and set(data.group.tolist()) == {1}
     with pytest.raises(UserError, match="no subject S99"):
-        load_split(stereo / "mhad_labels.npy", ("S99",))
+        load_split(stereo / "mhad_labels.npy", subjects=("S99",))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_estimates_that_do_not_fit(stereo, tmp_path, change, message):
     path = tmp_path / "bad.pkl"
     path.write_bytes(pickle.dumps(content))
     with pytest.raises(UserError, match=message):
-        load_split(stereo / "mhad_labels.npy", formats.MHAD.test, path)
+        load_split(stereo / "mhad_labels.npy", subjects=formats.MHAD.test, detections_path=path)
 
 
 def test_a_pickle_that_runs_something_is_refused(tmp_path):
@@ -124,15 +126,17 @@ def test_weighted_triangulation_reads_confidence(stereo, tmp_path):
     content["confidence"] = np.random.default_rng(0).random(content["keypoints_2d_pred"].shape[:3])
     path = tmp_path / "confident.pkl"
     path.write_bytes(pickle.dumps(content))
-    data = load_split(stereo / "mhad_labels.npy", formats.MHAD.test, path)
+    data = load_split(stereo / "mhad_labels.npy", subjects=formats.MHAD.test, detections_path=path)
     assert data.views("camera", weighted=True).weights.shape == (len(data), 2, 17)
-    plain = load_split(stereo / "mhad_labels.npy", formats.MHAD.test, stereo / "mhad_test.pkl")
+    plain = load_split(stereo / "mhad_labels.npy", subjects=formats.MHAD.test, detections_path=stereo / "mhad_test.pkl")
     with pytest.raises(UserError, match="confidence"):
         plain.views("camera", weighted=True)
 
 
 def test_statistics(stereo):
-    data = load_split(stereo / "mhad_labels.npy", formats.MHAD.train, stereo / "mhad_train.pkl")
+    data = load_split(
+        stereo / "mhad_labels.npy", subjects=formats.MHAD.train, detections_path=stereo / "mhad_train.pkl"
+    )
     noise, error = load_noise(stereo / "mhad_gauss.npy"), data.detections - data.keypoints_2d
     assert np.load(stereo / "mhad_gauss.npy").dtype == np.float64
     assert torch.allclose(noise.mean, error.mean(0)) and torch.allclose(noise.std, error.std(0, correction=0))
@@ -141,7 +145,7 @@ def test_statistics(stereo):
 
 
 def test_a_leak_is_seen(stereo, tmp_path):
-    test = load_split(stereo / "mhad_labels.npy", formats.MHAD.test, stereo / "mhad_test.pkl")
+    test = load_split(stereo / "mhad_labels.npy", subjects=formats.MHAD.test, detections_path=stereo / "mhad_test.pkl")
     assert leak(load_noise(stereo / "mhad_gauss.npy"), test) is None
     own = measure(test)
     assert "S08, S11" in leak(own, test)
@@ -151,7 +155,7 @@ def test_a_leak_is_seen(stereo, tmp_path):
 
 
 def test_damaged_sequences(stereo):
-    data = load_split(stereo / "h36m_labels.npy", formats.H36M.test, stereo / "h36m_test.pkl")
+    data = load_split(stereo / "h36m_labels.npy", subjects=formats.H36M.test, detections_path=stereo / "h36m_test.pkl")
     names = {
         (data.subjects[s], data.actions[a])
         for s, a in zip(data.subject[data.damaged], data.action[data.damaged], strict=True)

@@ -58,8 +58,8 @@ def test_no_test_person_is_a_training_person(tree):
 
 
 def test_univ_labels_are_scaled_about_the_pelvis(tree):
-    metric, _ = load_threedhp(tree, "test", "annot3")
-    universal, labels = load_threedhp(tree, "test", "univ_annot3")
+    metric, _ = load_threedhp(tree, "test", labels="annot3")
+    universal, labels = load_threedhp(tree, "test", labels="univ_annot3")
     assert labels == "univ_annot3"
     for a, b in zip(metric, universal, strict=True):
         np.testing.assert_allclose(a.positions_3d[:, ROOT], b.positions_3d[:, ROOT], rtol=1e-6)

@@ -83,7 +83,7 @@ def test_both_label_sets(root, tmp_path):
     settings = DataSettings(dataset="3dhp", data_root=str(tmp_path), labels="univ_annot3", subjects_test=("*",))
     test = load_clips(settings, "test", lines.append)
     assert sum("does not reproject" in line for line in lines) == 1
-    assert not np.array_equal(test[0].positions_3d, load_threedhp(tmp_path, "test", "annot3")[0][0].positions_3d)
+    assert not np.array_equal(test[0].positions_3d, load_threedhp(tmp_path, "test", labels="annot3")[0][0].positions_3d)
     (tmp_path / "data_test_3dhp_ori.npz").unlink()
     assert find_archive(tmp_path, "test")[1] == "univ_annot3"
     np.savez(tmp_path / "data_test_3dhp_ori.npz", data=make_test(rng), labels="univ_annot3")

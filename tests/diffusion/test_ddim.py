@@ -37,7 +37,7 @@ def test_schedules_fall_from_signal_to_noise(timesteps):
 def test_forward_process_matches_the_vectors(vectors):
     v, abar = vectors("d3dp_parity.npz"), cosine_schedule()
     for scale, tail in ((1.0, ""), (2.0, "_scale2")):
-        x_t = q_sample(v["in/q_x0" + tail], v["in/q_t" + tail], v["in/q_noise" + tail], abar, scale)
+        x_t = q_sample(v["in/q_x0" + tail], v["in/q_t" + tail], v["in/q_noise" + tail], abar, scale=scale)
         torch.testing.assert_close(x_t, v["out/q_sample" + tail], atol=1e-5, rtol=0)
         seen = network_input(v["out/q_sample" + tail], scale)
         torch.testing.assert_close(seen, v["out/q_network_input" + tail], atol=1e-5, rtol=0)
@@ -57,7 +57,7 @@ def test_every_step_count_stays_finite(steps, eta):
     generator = torch.Generator().manual_seed(0)
     truth = torch.randn(2, 3, generator=generator)
     final = None
-    for _, final in reverse_process(lambda x, t: truth, lambda k: torch.randn(2, 3), abar, steps, eta):
+    for _, final in reverse_process(lambda x, t: truth, lambda k: torch.randn(2, 3), abar, steps, eta=eta):
         assert torch.isfinite(final).all()
     torch.testing.assert_close(final, truth)
 
@@ -132,7 +132,7 @@ def test_noise_and_order_of_the_reverse_process():
             times.append(t)
             return 0 * x
 
-        states = [float(x_t) for x_t, _ in reverse_process(denoise, noise, abar, 3, eta)]
+        states = [float(x_t) for x_t, _ in reverse_process(denoise, noise, abar, 3, eta=eta)]
         assert drawn == expected and times == [99, 65, 32]
         x = 1.0
         for k, (t, earlier) in enumerate([(99, 65), (65, 32)]):
@@ -151,7 +151,7 @@ def test_as_many_steps_as_times():
         times.append(t)
         return torch.full_like(x, 0.25)
 
-    for x_t, _ in reverse_process(denoise, lambda k: torch.ones(1, dtype=torch.float64), abar, 6, 0.0):
+    for x_t, _ in reverse_process(denoise, lambda k: torch.ones(1, dtype=torch.float64), abar, 6, eta=0.0):
         seen.append(float(x_t))
     assert times == [5, 4, 3, 2, 1, 0] and sampling_times(6, 6)[-1] == (0, -1)
     last = ddim_step(torch.tensor(seen[-2]).double(), torch.tensor(0.25), *abar[[1, 0]].tolist(), 0.0, None)

@@ -75,7 +75,7 @@ def sampled(lifter, v, hypotheses=4, chunk=None, flip=True, noise=None):
     batch = SimpleNamespace(keypoints_2d=v["in/wrap_x_2d"])
     noise = noise or (lambda h: window_noise(7, ["a", "b"], h, (9, 17, 3)))
     with torch.no_grad():
-        return lifter.sample(batch, hypotheses, 3, noise, flip, chunk)
+        return lifter.sample(batch, hypotheses, 3, noise, flip=flip, chunk=chunk)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])

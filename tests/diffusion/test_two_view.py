@@ -12,7 +12,7 @@ from tests.stereo_files import to_views
 
 
 def tiny(recorded, dropout=0.25):
-    network = GraphDenoiser(16, 2, 4, dropout, action_emd=True, depth_emd=True).eval()
+    network = GraphDenoiser(hid_dim=16, num_layer=2, n_head=4, dropout=dropout, action_emd=True, depth_emd=True).eval()
     network.load_state_dict({k.removeprefix("sd/"): v for k, v in recorded.items() if k.startswith("sd/")})
     return network
 
@@ -45,7 +45,9 @@ def test_reverse(vectors, name, total, steps, kind, normalised):
     rounded = (1 - betas).cumprod(0)
 
     def denoise(u, t):
-        pose = diffusion.lift(network, u.flatten(0, 1), torch.full((len(u),), float(t)), views, normalised)
+        pose = diffusion.lift(
+            network, u.flatten(0, 1), torch.full((len(u),), float(t)), views, depth_norm_by_bw=normalised
+        )
         return project(pose, views.projections).unsqueeze(1)
 
     noise = to_views(v[f"in/{name}/noise"])  # (K, B, V, J, 2)

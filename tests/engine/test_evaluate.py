@@ -58,7 +58,7 @@ def test_poses_and_blind_columns_do_not_see_the_truth(lifter, clips):
             for name, values in poses.items():
                 kept.setdefault(name, []).append(values)
 
-        evaluate(lifter, Windows(these, SKELETON, 5), Sampling(3, 2), CPU, observe)
+        evaluate(lifter, Windows(these, SKELETON, 5), Sampling(3, 2), CPU, observe=observe)
         seen.append({name: torch.cat(values) for name, values in kept.items()})
     for name in ["hypotheses", *(n for n, a in AGGREGATIONS.items() if not a.reads)]:
         assert torch.equal(seen[0][name], seen[1][name]), name
@@ -106,7 +106,11 @@ def test_more_hypotheses_do_not_change_the_first(lifter, clips):
         kept = []
         windows = Windows(clips[:1], SKELETON, 5)
         evaluate(
-            lifter, windows, Sampling(count, 2), CPU, lambda b, p, kept=kept: kept.append(p["hypotheses"][:, :, 0])
+            lifter,
+            windows,
+            Sampling(count, 2),
+            CPU,
+            observe=lambda b, p, kept=kept: kept.append(p["hypotheses"][:, :, 0]),
         )
         first.append(torch.cat(kept))
     torch.testing.assert_close(*first, atol=1e-5, rtol=0)

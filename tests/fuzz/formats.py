@@ -259,7 +259,7 @@ def _read_stereo(kind: str) -> Callable[[Path], None]:
         from common.binocular.noise import leak, load_noise
         from common.datasets.stereo import load_split
 
-        data = load_split(folder / f"{kind}_labels.npy", None, folder / "r.pkl")
+        data = load_split(folder / f"{kind}_labels.npy", subjects=None, detections_path=folder / "r.pkl")
         leak(load_noise(folder / "g.npy"), data)
 
     return read

@@ -111,7 +111,7 @@ def _poses(folder: Path) -> None:
     from common.geometry.skeleton import H36M_17
 
     people = [{"id": 1, "positions": _rng().normal(size=(4, 17, 3)), "mask": np.ones((4, 17), bool)}]
-    write_poses(folder / "poses.npz", people, 25, H36M_17, {"a": 1})
+    write_poses(folder / "poses.npz", people, 25, H36M_17, card={"a": 1})
 
 
 def _bvh(folder: Path) -> None:

@@ -331,7 +331,7 @@ def test_surplus_signal_of_the_published_step(steps, gain):
     abar, x_0 = cosine_schedule(), torch.ones(1, dtype=torch.float64)
     peaks = {}
     for step in (ddim_step, ddim_step_published):
-        trace = reverse_process(lambda x, t: x_0, lambda k: abar[-1:].sqrt(), abar, steps, 0.0, step)
+        trace = reverse_process(lambda x, t: x_0, lambda k: abar[-1:].sqrt(), abar, steps, eta=0.0, step=step)
         times = [t for t, _ in sampling_times(1000, steps)]
         peaks[step] = max(float(x_t / abar[t].sqrt()) for (x_t, _), t in zip(trace, times, strict=True))
     assert peaks[ddim_step] == pytest.approx(1.0)

@@ -14,7 +14,7 @@ ALL = [(skeleton, setting) for skeleton in NAMES for setting in SETTINGS]
 
 def layer(v: dict, skeleton: str, setting: str) -> GraphAttention:
     heads, concat = SETTINGS[setting]
-    gat = GraphAttention(32, 32, adjacency(NAMES[skeleton], published=True), heads, concat)
+    gat = GraphAttention(32, 32, adjacency(NAMES[skeleton], published=True), heads=heads, concat=concat)
     prefix = f"{skeleton}/{setting}/sd/"
     gat.load_state_dict({key.removeprefix(prefix): x for key, x in v.items() if key.startswith(prefix)})
     return gat

@@ -173,7 +173,7 @@ def small(name="graphdiffu", **changes):
 def sampled(lifter, batch, chunk=None, flip=True):
     names = [str(i) for i in range(len(batch.action))]
     with torch.no_grad():
-        return lifter.sample(batch, 3, 2, lambda h: window_noise(0, names, h, (5, 17, 3)), flip, chunk)
+        return lifter.sample(batch, 3, 2, lambda h: window_noise(0, names, h, (5, 17, 3)), flip=flip, chunk=chunk)
 
 
 def windows(count: int) -> SimpleNamespace:

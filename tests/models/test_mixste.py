@@ -46,6 +46,6 @@ def test_attention_kernels_are_set_per_axis():
     choose_attention(model, torch.device("cuda"), 243, 17)
     assert all(b.attn.fused_attn for b in [*model.STEblocks, *model.TTEblocks])
     for amp, expected in ((False, True), (True, False)):  # on a CPU: long sequences in fp32 only
-        choose_attention(model, torch.device("cpu"), 243, 17, amp)
+        choose_attention(model, torch.device("cpu"), 243, 17, amp=amp)
         assert not any(b.attn.fused_attn for b in model.STEblocks)
         assert all(b.attn.fused_attn is expected for b in model.TTEblocks)

@@ -38,7 +38,7 @@ def test_more_rows_than_the_published_table_work(recorded):
 
 def test_ours_is_the_identity_at_the_start_and_independent_of_the_batch():
     torch.manual_seed(0)
-    refiner = JointRefiner(17, 32, 2).eval()
+    refiner = JointRefiner(joints=17, channels=32, depth=2).eval()
     poses = torch.randn(2, 1, 3, 4, 17, 3)
     with torch.no_grad():
         assert torch.equal(refiner(poses), poses)
@@ -50,7 +50,7 @@ def test_ours_is_the_identity_at_the_start_and_independent_of_the_batch():
 
 def test_ours_sees_all_joints_and_which_joint_it_is():
     torch.manual_seed(0)
-    refiner = JointRefiner(17, 32, 1).eval()
+    refiner = JointRefiner(joints=17, channels=32, depth=1).eval()
     torch.nn.init.normal_(refiner.decoder.weight)
     poses = torch.randn(1, 17, 3)
     moved = poses.clone()

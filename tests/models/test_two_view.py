@@ -87,7 +87,7 @@ def test_published_sizes(action, depth, tensors, parameters):
 
 
 def test_a_negative_column_gives_numbers():
-    network = GraphDenoiser(16, 1, depth_emd=False).eval()
+    network = GraphDenoiser(hid_dim=16, num_layer=1, depth_emd=False).eval()
     with torch.no_grad():
         network.atten_layers[0].feed_forward.A_hat[:, 3] = -1.0
     assert network(torch.randn(2, 17, 3), torch.zeros(2)).isfinite().all()

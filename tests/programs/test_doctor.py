@@ -106,7 +106,7 @@ def test_files_of_other_kinds(tmp_path, h36m):
     poses = np.cumsum(np.random.default_rng(0).normal(size=(4, 17, 3)), 1)
     write_bvh(tmp_path / "a.bvh", poses, H36M_17, 25)
     assert "4 frames" in doctor.check_file(tmp_path / "a.bvh").text
-    write_poses(tmp_path / "poses.npz", [{"id": 1, "positions": poses}], 25, H36M_17, {"model": "mixste"})
+    write_poses(tmp_path / "poses.npz", [{"id": 1, "positions": poses}], 25, H36M_17, card={"model": "mixste"})
     assert "poses of 1 people (4 frames), 17 joints, 25 fps" in doctor.check_file(tmp_path / "poses.npz").text
     assert doctor.check_file(tmp_path).state == doctor.PROBLEM
 

@@ -214,7 +214,7 @@ def test_dual_diffusion(here, stereo, capsys):
     ):
         shutil.copy(stereo / name, here / "data" / there)
     torch.manual_seed(0)
-    network = GraphDenoiser(16, 1, action_emd=True)
+    network = GraphDenoiser(hid_dim=16, num_layer=1, action_emd=True)
     with torch.no_grad():
         network.gconv_output.weight.mul_(0.05)
     state = {f"module.{name}": value for name, value in network.state_dict().items()}

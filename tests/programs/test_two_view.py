@@ -38,7 +38,7 @@ def run(folder, stereo, kind, *words, config=None):
 def published(tmp_path_factory):
     """A checkpoint in the published shape: a list of five, data-parallel names, a profiler's counters."""
     torch.manual_seed(3)
-    network = GraphDenoiser(16, 1, action_emd=True)
+    network = GraphDenoiser(hid_dim=16, num_layer=1, action_emd=True)
     with torch.no_grad():
         network.gconv_output.weight.mul_(0.05)
     state = {f"module.{k}": v for k, v in network.state_dict().items()}
@@ -399,7 +399,7 @@ def test_files_that_are_no_checkpoint(tmp_path, stereo, capsys):
     for path in (tmp_path / "c.pth", "checkpoints/gone.pth"):
         code, _ = run(tmp_path / "e", stereo, "mhad", "--model_diff_path", path)
         assert code == 2
-    network = GraphDenoiser(16, 1)
+    network = GraphDenoiser(hid_dim=16, num_layer=1)
     state = network.state_dict()
     with pytest.raises(UserError, match="missing"):
         fill(network, {k: v for k, v in list(state.items())[1:]}, "f")

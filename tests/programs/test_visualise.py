@@ -240,7 +240,7 @@ def test_a_trace_ends_where_the_lifted_clip_is(data, name):
     lifter = lifter_of(name, perturbed(name))
     clip, opened = clip_of(data, "Walking"), Opened(lifter, {"model": name, "frames": 9}, Path("x.bin"))
     sampling = Sampling(hypotheses=2, steps=3)
-    lifted = lift_clip(opened, clip, sampling, CPU, [13])
+    lifted = lift_clip(opened, clip, sampling, CPU, frames=[13])
     trace = trace_frame(opened, clip, sampling, CPU, 13)
     assert trace.states.shape == trace.estimates.shape == (2, 3, 17, 3) and trace.aggregates.shape == (3, 17, 3)
     np.testing.assert_allclose(trace.aggregates[-1], lifted.aggregate[13], atol=1e-5)

@@ -174,9 +174,9 @@ def test_roots_are_found_again():
     exact = place_roots(poses, screen, seen, intrinsics, 50.0, smoothing=0)
     assert np.abs(exact - camera[:, :1]).max() < 2e-3
     noisy = poses * (1 + np.random.default_rng(0).normal(0, 0.03, (100, 1, 1))).astype(np.float32)
-    raw, calm = (place_roots(noisy, screen, seen, intrinsics, 50.0, s) - camera[:, :1] for s in (0, 0.5))
+    raw, calm = (place_roots(noisy, screen, seen, intrinsics, 50.0, smoothing=s) - camera[:, :1] for s in (0, 0.5))
     assert calm[..., 2].std() < 0.6 * raw[..., 2].std()
-    steady = place_roots(poses, screen, seen, intrinsics, 50.0, 0.5)
+    steady = place_roots(poses, screen, seen, intrinsics, 50.0, smoothing=0.5)
     assert np.abs(steady - camera[:, :1]).max() < 0.02
 
 

@@ -111,7 +111,7 @@ def test_wrong_files_are_told(tmp_path, text):
 
 def test_a_typed_flag_wins(tmp_path):
     path = write(tmp_path, learning_rate=4e-4, epochs=200)
-    values = parse(["--config", str(path), "-e", "7"], None, FLAGS, {"learning_rate": 1.0}, read_config).values
+    values = parse(["--config", str(path), "-e", "7"], None, FLAGS, {"learning_rate": 1.0}, config=read_config).values
     assert (values["epochs"], values["learning_rate"]) == (7, 4e-4)
 
 
@@ -119,7 +119,7 @@ def test_a_typed_flag_wins(tmp_path):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_every_flag_is_in_the_table(path):
     assert set(read_config(path)) <= DESTINATIONS
-    values = parse(["--config", str(path), "-f", "9"], None, FLAGS, {}, read_config).values
+    values = parse(["--config", str(path), "-f", "9"], None, FLAGS, {}, config=read_config).values
     assert (values["number_of_frames"], values["beta_schedule"]) == (9, "cosine")
 
 

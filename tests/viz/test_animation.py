@@ -60,8 +60,10 @@ def count(path: Path) -> int:
 @pytest.mark.parametrize("ending", [".mp4", ".gif"])
 def test_skip_limit_downsample_and_rate(tmp_path, ending):
     poses = clip(20)
-    path = animate(tmp_path / f"a{ending}", H36M_17, poses[..., :2], poses, poses + 0.01, poses[None].repeat(3, 0),
-                   fps=20, size=1.3, skip=4, limit=6, downsample=2, caption="SYNTHETIC", roots=poses[:, 3])  # fmt: skip
+    path = animate(
+        tmp_path / f"a{ending}", H36M_17, poses[..., :2], poses, poses + 0.01, hypotheses=poses[None].repeat(3, 0), fps=20,
+        size=1.3, skip=4, limit=6, downsample=2, caption="SYNTHETIC", roots=poses[:, 3],
+    )  # fmt: skip
     assert count(path) == 6
     if ending == ".mp4":
         info = video_info(path)
@@ -96,9 +98,9 @@ def test_black_without_a_video_and_another_input_skeleton(tmp_path):
 
 def test_both_diffusion_processes(tmp_path):
     states = np.random.default_rng(0).normal(0, 1, (3, 4, 17, 3))
-    path = animate_forward(tmp_path / "f.mp4", H36M_17, STANDING, states[0], [0, 25, 50, 75], CAMERA, size=1.5)
+    path = animate_forward(tmp_path / "f.mp4", H36M_17, STANDING, states[0], [0, 25, 50, 75], camera=CAMERA, size=1.5)
     assert count(path) == 4 and video_info(path).fps == 2
-    path = animate_reverse(tmp_path / "r.gif", H36M_17, states, states, STANDING, camera=CAMERA, size=1.5)
+    path = animate_reverse(tmp_path / "r.gif", H36M_17, states, states, truth=STANDING, camera=CAMERA, size=1.5)
     assert count(path) == 4
     assert count(animate_reverse(tmp_path / "one.mp4", H36M_17, states[:1], states[:1], size=1.5)) == 4
 
@@ -106,7 +108,9 @@ def test_both_diffusion_processes(tmp_path):
 def test_grid_moves(tmp_path):
     truth = np.stack([clip(5, seed) for seed in range(3)])
     predictions = np.stack([truth + 0.05, truth - 0.05])
-    path = animate_grid(tmp_path / "g.mp4", H36M_17, ["a", "b"], ["x", "y", "z"], predictions, truth, CAMERA, width=3)
+    path = animate_grid(
+        tmp_path / "g.mp4", H36M_17, ["a", "b"], ["x", "y", "z"], predictions, truth, cameras=CAMERA, width=3
+    )
     frames = list(read_frames(path))
     assert len(frames) == 5 and abs(frames[0].astype(int) - frames[4]).max() > 100
 

@@ -39,7 +39,9 @@ def test_pose_figure_shows_input_prediction_hypotheses_and_truth(tmp_path, skele
     prediction = hypotheses.mean(0) + 0.03  # is neither the truth nor a mean that the figure could make itself
     keypoints = truth[..., :2] / 4 + 0.1
     path = tmp_path / "poses.svg"
-    written = pose_figure(path, skeleton, keypoints, truth, prediction, hypotheses, [2, 0], camera, "SYNTHETIC")
+    written = pose_figure(
+        path, skeleton, keypoints, truth, prediction, hypotheses, [2, 0], camera=camera, caption="SYNTHETIC"
+    )
     assert written == [path]
     poses, view, side = read_poses(path), view_from(camera), view_from(camera, turn=90)
     for n in (2, 0):
@@ -59,7 +61,7 @@ def test_pose_figure_shows_input_prediction_hypotheses_and_truth(tmp_path, skele
 def test_feet_stand_on_the_floor(tmp_path):
     truth = STANDING[None]
     path = tmp_path / "poses.svg"
-    pose_figure(path, H36M_17, truth[..., :2], truth, truth, truth[None], [0], None)
+    pose_figure(path, H36M_17, truth[..., :2], truth, truth, truth[None], [0], camera=None)
     view, foot = view_from(None), H36M_17.index("RFoot")  # the lowest joint of this body
     drawn = read_poses(path)["frame0-truth-pose"][foot]
     level = truth[0, foot] * [1, 0, 1]
@@ -68,7 +70,9 @@ def test_feet_stand_on_the_floor(tmp_path):
 
 def test_reverse_process_shows_start_two_late_steps_and_end(tmp_path):
     states = np.random.default_rng(0).normal(0, 1, (3, 6, 17, 3))
-    written = reverse_process_figure(tmp_path / "viz.svg", H36M_17, STANDING[:, :2], states, STANDING, clip(1)[0])
+    written = reverse_process_figure(
+        tmp_path / "viz.svg", H36M_17, STANDING[:, :2], states, aggregate=STANDING, truth=clip(1)[0]
+    )
     assert written == [tmp_path / "viz.svg", tmp_path / "viz.png"] and all(path.stat().st_size for path in written)
     poses, view = read_poses(written[0]), view_from(None)
     assert {name.split("-")[0] for name in poses} == {"input", "step1", "step4", "step5", "step6"}
@@ -98,7 +102,7 @@ def test_grid_shows_every_prediction_over_its_truth(tmp_path):
     predictions = truth + np.random.default_rng(2).normal(0, 0.05, (2, 3, 17, 3))
     cameras = [None, CAMERA, h36m_cameras("S9")[0]]
     written = grid_figure(tmp_path / "grid.pdf", H36M_17, ["MixSTE", "Other"], ["Walking", "Sitting", "Eating"],
-                          predictions, truth, cameras, width_mm=120, caption="SYNTHETIC")  # fmt: skip
+                          predictions, truth, cameras=cameras, width_mm=120, caption="SYNTHETIC")  # fmt: skip
     assert [path.suffix for path in written] == [".pdf", ".svg", ".png"]
     assert written[0].read_bytes().startswith(b"%PDF")
     root = ElementTree.parse(written[1]).getroot()
@@ -175,6 +179,6 @@ def test_sides_are_told_apart_by_everyone(kind, palette):
 
 def test_pose_image_is_a_picture():
     truth = clip(2)
-    image = pose_image(H36M_17, truth[..., :2], truth, truth + 0.01, truth[None] + 0.02, [0, 1], CAMERA, dpi=50)
+    image = pose_image(H36M_17, truth[..., :2], truth, truth + 0.01, truth[None] + 0.02, [0, 1], camera=CAMERA, dpi=50)
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     assert Image.fromarray(image).getbbox() is not None and image.std() > 10

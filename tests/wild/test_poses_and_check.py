@@ -27,7 +27,7 @@ def test_poses_round_trip_without_pickles(tmp_path):
                 "mask": rng.random((10, 17)) > 0.2,
             }
         )
-    write_poses(tmp_path / "poses.npz", people, 29.97, H36M_17, {"model": "mixste", "data": "CMU"})
+    write_poses(tmp_path / "poses.npz", people, 29.97, H36M_17, card={"model": "mixste", "data": "CMU"})
     with np.load(tmp_path / "poses.npz", allow_pickle=False) as archive:
         assert str(archive["units"]) == "m" and {name: archive[name] for name in archive}
     back, fps, joints, card = read_poses(tmp_path / "poses.npz")

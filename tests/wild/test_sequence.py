@@ -136,7 +136,7 @@ def test_stream_gives_every_frame_once_with_bounded_delay(frames, delay, step):
             yield frame
 
     out = []
-    for number, pose, seconds in stream(source(), lambda w: w, 27, delay, step):
+    for number, pose, seconds in stream(source(), lambda w: w, 27, delay=delay, step=step):
         assert newest - number <= delay + step - 1 and seconds >= 0
         out.append((number, pose))
     assert [n for n, _ in out] == list(range(frames))
@@ -150,12 +150,12 @@ def test_stream_is_smooth_with_a_noisy_lifter():
     def lift(windows):
         return windows + rng.normal(0, 0.02, (1, 1, 17, 3))
 
-    rough = np.stack([p for _, p, _ in stream(x, lift, 27, 8, 1, blended=1)])
-    smooth = np.stack([p for _, p, _ in stream(x, lift, 27, 8, 1, blended=9)])
+    rough = np.stack([p for _, p, _ in stream(x, lift, 27, delay=8, step=1, blended=1)])
+    smooth = np.stack([p for _, p, _ in stream(x, lift, 27, delay=8, step=1, blended=9)])
     extra = [np.abs(np.diff(p - x, axis=0)).mean() for p in (rough, smooth)]
     assert extra[1] < extra[0] / 4
 
 
 def test_stream_refuses_a_delay_beyond_the_window():
     with pytest.raises(ValueError, match="delay"):
-        list(stream(walker(5), lambda w: w, 9, 9))
+        list(stream(walker(5), lambda w: w, 9, delay=9))

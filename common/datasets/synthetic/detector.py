@@ -46,6 +46,7 @@ def detect(
     image_size: tuple[int, int],
     fps: float,
     rng: np.random.Generator,
+    *,
     constants: dict | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints (T, J, 2), pixels, and confidence (T, J) that a detector would give for exact pixels (T, J, 2).

@@ -41,7 +41,7 @@ seed {seed}, {seconds:g} s a take, {frames} frames in {takes} takes, seen by 4 c
 
 
 def write_h36m(
-    folder: Path, seed: int = 0, seconds: float = 2.0, progress: bool = True, detector: str = "fitted"
+    folder: Path, *, seed: int = 0, seconds: float = 2.0, progress: bool = True, detector: str = "fitted"
 ) -> None:
     """Write the three Human3.6M files and SYNTHETIC.txt into a folder, which is made where it is missing.
 
@@ -56,7 +56,7 @@ def write_h36m(
         # A take's numbers depend on its name alone, not on which takes were made before it.
         rng = np.random.default_rng([seed, zlib.crc32(f"{subject} {action}".encode())])
         cameras = h36m_cameras(subject)
-        joints = synthetic_motion(BODIES[subject], action, frames, rng, FPS)  # (T, 17, 3), about the origin
+        joints = synthetic_motion(BODIES[subject], action, frames, rng, fps=FPS)  # (T, 17, 3), about the origin
         joints = joints.astype(np.float32) + [*capture_centre(cameras), 0]
         recorded = as_recorded(joints).astype(np.float32)
         seen = project_all(recorded[:, H36M_17_OF_32], cameras)

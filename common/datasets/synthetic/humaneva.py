@@ -46,7 +46,7 @@ seed {seed}, {seconds:g} s a split, {frames} frames in {chunks} chunks, seen by 
 
 
 def write_humaneva(
-    folder: Path, seed: int = 0, seconds: float = 3.0, progress: bool = True, detector: str = "fitted"
+    folder: Path, *, seed: int = 0, seconds: float = 3.0, progress: bool = True, detector: str = "fitted"
 ) -> None:
     """Write the three HumanEva files and SYNTHETIC.txt into a folder, which is made where it is missing.
 
@@ -96,7 +96,7 @@ def with_intrinsics(camera: Camera) -> Camera:
 def _take(body: str, take: str, frames: int, rng: np.random.Generator, cameras: list[Camera]) -> np.ndarray:
     """Joints (T, 17, 3) in the order of H36M_17, world metres, around the point that the cameras look at."""
     action, speed = TAKES[take]
-    joints = synthetic_motion(body, action, frames, rng, FPS / speed, radius=1.0)
+    joints = synthetic_motion(body, action, frames, rng, fps=FPS / speed, radius=1.0)
     return joints.astype(np.float32) + np.array([*capture_centre(cameras), 0], np.float32)
 
 

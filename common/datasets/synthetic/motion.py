@@ -97,7 +97,7 @@ def loop_path(rng: np.random.Generator, radius: float, speed: float) -> Path:
 
 
 def standing_path(
-    rng: np.random.Generator, radius: float, end: float, turns: float = 0.0, rest=(0.8, 2.5), strides: float = 0.0
+    rng: np.random.Generator, radius: float, end: float, *, turns: float = 0.0, rest=(0.8, 2.5), strides: float = 0.0
 ) -> Path:
     """Standing somewhere inside a radius, looking anywhere, until the time `end`.
 

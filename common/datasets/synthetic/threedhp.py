@@ -58,6 +58,7 @@ Motion = Callable[[Body, str, int, np.random.Generator, float], np.ndarray]
 def write_threedhp(
     folder: Path,
     annotations: Path,
+    *,
     seed: int = 0,
     seconds: float = 6.0,
     motion: Motion = synthetic_motion,
