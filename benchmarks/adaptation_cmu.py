@@ -25,7 +25,7 @@ from common.adaptation.lifter import load_source_only, read
 from common.adaptation.score import MEASURES, score_lifter
 from common.adaptation.source import find_source
 from common.adaptation.work import adapt
-from common.datasets import DATA_SETS, Source
+from common.datasets import DATA_SETS, DataSet
 from common.datasets.clips import Clip
 from common.datasets.synthetic.detector import detect_old
 from common.datasets.windows import Windows
@@ -121,8 +121,8 @@ def main(argv: list[str] | None = None) -> int:
 def compare(arguments: argparse.Namespace) -> int:
     """Train, adapt, score, write the table."""
     seed = arguments.seed
-    DATA_SETS[NAME] = Source(partial(other_cameras, seed=seed), H36M_17, NAME)
-    DATA_SETS[NAME + "_takes"] = Source(partial(target_takes, seed=seed), H36M_17, NAME)
+    DATA_SETS[NAME] = DataSet(partial(other_cameras, seed=seed), H36M_17, NAME)
+    DATA_SETS[NAME + "_takes"] = DataSet(partial(target_takes, seed=seed), H36M_17, NAME)
     typed = ["--data-root", str(arguments.folder), "-c", str(arguments.out), "-k", arguments.keypoints, *SMALL.split()]
     typed += ["-e", str(arguments.epochs), "--target", NAME, "-str", "S1,S5", "-ste", "S9,S11"]
     typed += ["--seed", str(seed), "-gpu", arguments.gpu, "--size", arguments.size]

@@ -230,4 +230,4 @@ def metrics(poses: np.ndarray, target: np.ndarray, chosen: np.ndarray) -> dict[s
         for f in range(poses.shape[3])
     ]
     second["P_Best"] = float(np.mean(each))
-    return {"protocol_1": first, "protocol_2": second}
+    return {"mpjpe": first, "p_mpjpe": second}

@@ -41,10 +41,10 @@ def test_batches_agree(bench):
 def test_metrics_agree():
     bench = Bench("mixste", SIZES["tiny"], torch.device("cpu"))
     fast, slow = bench._metrics(MODES["fp32"])(), bench._plain_metrics()()
-    for protocol, errors in fast.items():  # (B, K, columns, F)
+    for metric, errors in fast.items():  # (B, K, columns, F)
         for column, name in enumerate(COLUMNS):
-            np.testing.assert_allclose(slow[protocol][name], float(errors[:, :, column].mean()), rtol=1e-4)
-    assert slow["protocol_2"]["P_Agg"] < slow["protocol_1"]["P_Agg"]
+            np.testing.assert_allclose(slow[metric][name], float(errors[:, :, column].mean()), rtol=1e-4)
+    assert slow["p_mpjpe"]["P_Agg"] < slow["mpjpe"]["P_Agg"]
 
 
 def test_training_losses_agree():

@@ -39,7 +39,7 @@ def test_every_real_frame_counts_once(lifter, clips):
 
 @pytest.mark.parametrize("batch", [1, 3, 50])
 def test_results_do_not_depend_on_the_batch_or_the_order(lifter, clips, batch):
-    one, other = errors_of(lifter, clips), errors_of(lifter, clips[::-1], windows=batch)
+    one, other = errors_of(lifter, clips), errors_of(lifter, clips[::-1], batch=batch)
     for protocol in one.sums:
         difference = (
             one.sums[protocol] / one.frames[:, None, None] - (other.sums[protocol] / other.frames[:, None, None])[::-1]
@@ -166,7 +166,7 @@ class Wrong:
     def eval(self):
         return self
 
-    def sample(self, batch, hypotheses, steps, *rest):
+    def sample(self, batch, hypotheses, steps, noise, *, flip, chunk):
         poses = batch.positions_3d[:, None, None].repeat(1, steps, hypotheses, 1, 1, 1)
         for b, row in enumerate(batch.rows.tolist()):
             clip = self.windows.clip_of[row]

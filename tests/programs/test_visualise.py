@@ -179,7 +179,8 @@ def test_animations_draw_the_prediction(tmp_path, data, known, monkeypatch):
     seen = {}
 
     def spy(*arguments, **options):
-        seen["frames"], seen["prediction"], seen["truth"] = arguments[11:14], arguments[4], arguments[3]
+        seen["prediction"], seen["truth"] = arguments[4], arguments[3]
+        seen["frames"] = tuple(options[name] for name in ("skip", "limit", "downsample"))
         return pictures_animate(*arguments, **options)
 
     pictures_animate = pictures.animate

@@ -61,8 +61,8 @@ def count(path: Path) -> int:
 def test_skip_limit_downsample_and_rate(tmp_path, ending):
     poses = clip(20)
     path = animate(
-        tmp_path / f"a{ending}", H36M_17, poses[..., :2], poses, poses + 0.01, hypotheses=poses[None].repeat(3, 0), fps=20,
-        size=1.3, skip=4, limit=6, downsample=2, caption="SYNTHETIC", roots=poses[:, 3],
+        tmp_path / f"a{ending}", H36M_17, poses[..., :2], poses, poses + 0.01, hypotheses=poses[None].repeat(3, 0),
+        fps=20, size=1.3, skip=4, limit=6, downsample=2, caption="SYNTHETIC", roots=poses[:, 3],
     )  # fmt: skip
     assert count(path) == 6
     if ending == ".mp4":

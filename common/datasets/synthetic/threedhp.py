@@ -84,7 +84,7 @@ def write_threedhp(
         fps = TRAIN_SEQUENCES[name][1]
         rng, body = _rng(seed, name), _person(seed, name.split(" ")[0])
         action = ACTIONS[names.index(name) % len(ACTIONS)]
-        world = _as_3dhp(motion(body, action, max(2, round(seconds * fps)), rng, fps))
+        world = _as_3dhp(motion(body, action, max(2, round(seconds * fps)), rng, fps=fps))
         cameras[name] = {camera: _made_up_intrinsics(rng) for camera in TRAIN_CAMERAS}
         views = {labels: {} for labels in LABELS}
         for i, (camera, intrinsics) in enumerate(cameras[name].items()):
@@ -98,7 +98,7 @@ def write_threedhp(
     test = {labels: {} for labels in LABELS}
     for name, (action, activity, frames) in TEST_TAKES.items():
         rng, body = _rng(seed, name), _person(seed, name)
-        world = _as_3dhp(motion(body, action, frames, rng, TEST_FPS))
+        world = _as_3dhp(motion(body, action, frames, rng, fps=TEST_FPS))
         distance = rng.uniform(5.6, 6.2) if TEST_SIZES[name] == (1920, 1080) else rng.uniform(3.8, 4.6)
         points = _seen_from(world, rng.uniform(0, 360), distance, rng.uniform(0.9, 1.6))
         pixels, poses = _project(points, np.array(pixel_intrinsics(name))), _label_sets(points, body)
