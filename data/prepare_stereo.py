@@ -181,6 +181,8 @@ def _finite(values: object, what: str) -> np.ndarray:
 
 
 def _positions(values: np.ndarray, names: Sequence[str], what: str) -> np.ndarray:
+    if np.ndim(values) != 1:
+        raise UserError(f"{what}: one entry a frame is expected, not an array of shape {np.shape(values)}")
     if unknown := sorted({str(v) for v in values} - set(names)):
         raise UserError(f"{what} {unknown[0]} is none of {', '.join(names)}")
     return np.array([names.index(str(v)) for v in values])

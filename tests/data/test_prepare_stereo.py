@@ -193,6 +193,9 @@ def test_mhad(program, tmp_path, capsys):
     np.savez(tmp_path / "poses.npz", keypoints=joints, **(about | {"action": ["A99"] * 8}))
     assert program.main([*words, "--calibration", str(tmp_path / "cameras.json")]) == 2
     assert "A99" in capsys.readouterr().err
+    np.savez(tmp_path / "poses.npz", keypoints=joints, **(about | {"subject": "S08"}))
+    assert program.main([*words, "--calibration", str(tmp_path / "cameras.json")]) == 2
+    assert "subject: one entry a frame" in capsys.readouterr().err
 
 
 def test_layout_agrees_with_the_monocular_one():

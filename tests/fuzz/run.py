@@ -105,6 +105,7 @@ def _work(name: str, folder: str, valid: bytes, seed: int, pipe) -> None:
     pipe.send("ready")
     while (number := pipe.recv()) is not None:
         target.write_bytes(damaged(name, valid, seed, number))
+        peak = max(_grown(), peak)  # what making the damage took is not the reader's
         outcome = attempt(name, folder)
         grown, peak = _grown() - peak, max(_grown(), peak)
         pipe.send(f"took {grown >> 20} MB" if grown > LARGEST else outcome)
