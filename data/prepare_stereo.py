@@ -174,15 +174,13 @@ def mhad_labels(poses: Path, calibration: Path, pairs: Sequence[Sequence[str]], 
 def _finite(values: object, what: str) -> np.ndarray:
     """An array of finite numbers, float64."""
     with understanding(what, "array of poses"):
-        array = np.asarray(values, dtype=np.float64)
-    if not len(array) or not np.isfinite(array).all():
+        array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    if not array.size or not np.isfinite(array).all():
         raise UserError(f"{what}: NaN or infinite values, or no frames at all")
     return array
 
 
 def _positions(values: np.ndarray, names: Sequence[str], what: str) -> np.ndarray:
-    if np.ndim(values) != 1:
-        raise UserError(f"{what}: one entry a frame is expected, not an array of shape {np.shape(values)}")
     if unknown := sorted({str(v) for v in values} - set(names)):
         raise UserError(f"{what} {unknown[0]} is none of {', '.join(names)}")
     return np.array([names.index(str(v)) for v in values])

@@ -193,9 +193,10 @@ def test_mhad(program, tmp_path, capsys):
     np.savez(tmp_path / "poses.npz", keypoints=joints, **(about | {"action": ["A99"] * 8}))
     assert program.main([*words, "--calibration", str(tmp_path / "cameras.json")]) == 2
     assert "A99" in capsys.readouterr().err
-    np.savez(tmp_path / "poses.npz", keypoints=joints, **(about | {"subject": "S08"}))
-    assert program.main([*words, "--calibration", str(tmp_path / "cameras.json")]) == 2
-    assert "subject: one entry a frame" in capsys.readouterr().err
+    for keypoints in (1.0, np.zeros((0, 17, 3)), np.array(None)):
+        np.savez(tmp_path / "poses.npz", keypoints=keypoints, **about)
+        assert program.main([*words, "--calibration", str(tmp_path / "cameras.json")]) == 2
+        assert capsys.readouterr().err.count("error:") == 1
 
 
 def test_layout_agrees_with_the_monocular_one():
