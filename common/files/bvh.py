@@ -12,10 +12,12 @@ Positions do not tell how a limb turns about itself; each rotation is the smalle
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from common.errors import UserError
 from common.files.writing import save_text
@@ -173,12 +175,10 @@ def best_rotation(rest: np.ndarray, actual: np.ndarray) -> np.ndarray:
 
 def euler_zxy(rotations: np.ndarray) -> np.ndarray:
     """Rotations (T, 3, 3) to degrees (T, 3) of Rz Rx Ry, each angle without jumps of a full turn in time."""
-    r = rotations
-    x = np.arcsin(np.clip(r[:, 2, 1], -1, 1))
-    straight = np.abs(r[:, 2, 1]) > 1 - 1e-9  # only z + y or z - y is told: all of it goes to z
-    z = np.where(straight, np.arctan2(r[:, 1, 0], r[:, 0, 0]), np.arctan2(-r[:, 0, 1], r[:, 1, 1]))
-    y = np.where(straight, 0.0, np.arctan2(-r[:, 2, 0], r[:, 2, 2]))
-    return np.degrees(np.unwrap(np.stack([z, x, y], -1), axis=0))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Gimbal lock")  # only z + y or z - y is told there: all goes to z
+        angles = Rotation.from_matrix(rotations).as_euler("ZXY")
+    return np.degrees(np.unwrap(angles, axis=0))
 
 
 def _hierarchy(root: _Node, scale: float) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from common.files.bvh import FRAMES, UNITS
 from common.files.limits import Budget, understanding
@@ -141,20 +142,10 @@ def _kinematics(parents, offsets: np.ndarray, channels, table: np.ndarray) -> np
                 moved = True
                 local[:, axis] = values
             else:
-                turn = turn @ _about(axis, np.radians(values))
+                turn = turn @ Rotation.from_euler("XYZ"[axis], values[:, None], degrees=True).as_matrix()
         if parent < 0:
             positions[:, joint], turns[:, joint] = local, turn
         else:
             positions[:, joint] = positions[:, parent] + (turns[:, parent] @ local[..., None])[..., 0]
             turns[:, joint] = turns[:, parent] @ turn
     return positions
-
-
-def _about(axis: int, angle: np.ndarray) -> np.ndarray:
-    """Rotations (T, 3, 3) about a coordinate axis."""
-    a, b = (axis + 1) % 3, (axis + 2) % 3
-    out = np.zeros((len(angle), 3, 3))
-    out[:, axis, axis] = 1
-    out[:, a, a] = out[:, b, b] = np.cos(angle)
-    out[:, a, b], out[:, b, a] = -np.sin(angle), np.sin(angle)
-    return out
