@@ -1,7 +1,7 @@
 """The three HumanEva-I cameras of each subject, read from `humaneva_cameras.json` beside this file.
 
-The figures are the ones used across the field (VideoPose3D): millimetres, quaternions w first. No intrinsics are in
-use, so nothing can be reprojected.
+The figures are the ones used across the field (VideoPose3D): millimetres, quaternions w first. No intrinsics are
+among them: humaneva_intrinsics.py fits them.
 """
 
 from __future__ import annotations
