@@ -21,6 +21,7 @@ from common.geometry.skeleton import MPI_INF_3DHP_17
 from common.scoring.hypotheses import available
 from common.scoring.measures import score_frames
 from common.scoring.metrics import joint_errors
+from common.scoring.tables import fixed_width
 
 MEASURES = {"mpjpe": "MPJPE mm", "p_mpjpe": "P-MPJPE mm", "pck": "PCK %", "auc": "AUC %"}
 
@@ -111,27 +112,25 @@ def score_lifter(
 def table(title: str, before: dict | None, after: dict | None, average: str = "action_wise") -> str:
     """Lines of text: a row a column of hypotheses, each measure before and after. One of the two may be None."""
     sides = [(name, scores) for name, scores in (("before", before), ("after", after)) if scores]
-    columns = list(sides[0][1]["columns"])
-    width = max(len(heading(c)) for c in columns)
-    lines = [title]
-    lines += [" " * width + "".join(f"{label:>{10 * len(sides)}}" for label in MEASURES.values())]
-    lines += [" " * width + "".join(f"{side:>10}" for _ in MEASURES for side, _ in sides)]
-    for name in columns:
-        cells = [scores["columns"][name][average][m] for m in MEASURES for _, scores in sides]
-        lines.append(heading(name).ljust(width) + "".join(f"{cell:10.2f}" for cell in cells))
-    return "\n".join(lines) + "\n"
+    rows = [["", *_above(sides)], ["", *(side for _ in MEASURES for side, _ in sides)]]
+    for name in sides[0][1]["columns"]:
+        rows.append([heading(name), *(scores["columns"][name][average][m] for m in MEASURES for _, scores in sides)])
+    return "\n".join([title, *fixed_width(rows)]) + "\n"
 
 
 def actions_table(before: dict | None, after: dict | None, column: str = "P_Agg") -> str:
     """The same by action, of one column."""
     sides = [(name, scores) for name, scores in (("before", before), ("after", after)) if scores]
-    actions = list(sides[0][1]["columns"][column]["actions"])
-    width = max(len(a) for a in [*actions, column])
-    lines = [column.ljust(width) + "".join(f"{label:>{10 * len(sides)}}" for label in MEASURES.values())]
-    for action in actions:
+    rows = [[column, *_above(sides)]]
+    for action in sides[0][1]["columns"][column]["actions"]:
         cells = [scores["columns"][column]["actions"][action][m] for m in MEASURES for _, scores in sides]
-        lines.append(action.ljust(width) + "".join(f"{cell:10.2f}" for cell in cells))
-    return "\n".join(lines) + "\n"
+        rows.append([action, *cells])
+    return "\n".join(fixed_width(rows)) + "\n"
+
+
+def _above(sides: list) -> list[str]:
+    """The measures' names, each over the last of its columns."""
+    return [cell for name in MEASURES.values() for cell in [""] * (len(sides) - 1) + [name]]
 
 
 def poses_of(lifter: RefinedLifter, windows: Windows, sampling: Sampling, place: Place, rows: list[int]) -> np.ndarray:

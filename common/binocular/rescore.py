@@ -18,6 +18,7 @@ from common.datasets.stereo import StereoData
 from common.errors import UserError
 from common.files.reading import load_array, read_json, understanding
 from common.geometry.skeleton import STEREO_17
+from common.scoring.tables import fixed_width
 
 TRUTH = "keypoints_3d_gt"
 # Of the triangulation: of what the network started from, so of the detections less their mean error where that was
@@ -135,12 +136,9 @@ def stored_metric(folder: str | Path) -> float | None:
 def printable(entries: dict[str, dict], outputs: Outputs, stored: float | None = None) -> str:
     """A table of all entries: a line for each, a column for triangulation and model."""
     names = list(entries)
-    width = max(len(ROWS[name]) for name in names) + 2
     lines = [f"{len(outputs.truth)} frames; the files are in {outputs.unit}. Means over frames, millimetres."]
-    lines.append(f"{'':<44}" + "".join(f"{ROWS[name]:>{width}}" for name in names))
-    for path, values in _leaves(entries):
-        cells = "".join(f"{'-' if v is None else format(v, '.3f'):>{width}}" for v in values)
-        lines.append(f"{path:<44}{cells}")
+    rows = [["", *(ROWS[name] for name in names)], *([path, *values] for path, values in _leaves(entries))]
+    lines += fixed_width(rows, decimals=3)
     if stored is not None:
         ours = entries["keypoints_3d_dualdiff"]["per_pose_error"]["Average"]["Average"]
         word = "the same" if abs(ours - stored) < 1e-3 else "NOT the same"

@@ -11,6 +11,7 @@ from common.binocular.evaluate import COLUMNS, ROWS, Scores, gain, published_met
 from common.datasets.stereo import StereoData
 from common.files.writing import save_json, save_npy, save_pickle
 from common.geometry.stereo import to_channels
+from common.scoring.tables import fixed_width
 
 
 def save_arrays(folder: Path, data: StereoData, poses: dict[str, Tensor], states: list[Tensor], final: Tensor) -> None:
@@ -66,15 +67,14 @@ def save_reports(folder: Path, scores: Scores, about: dict) -> dict:
 def table(report: dict) -> str:
     """The report as text: one block for each kind of grouping, triangulation beside the model."""
     lines = []
-    width = max(len(n) for named in report["results"].values() for n in named) + 2
     shown = [row for row in ROWS if row in report["columns"]]
     for kind, named in report["results"].items():
-        lines.append(f"\n{kind:<{width}}{'frames':>8}  {'':<26}" + "".join(f"{c:>12}" for c in COLUMNS))
+        rows: list[list] = [[kind, "", "frames", *COLUMNS]]
         for name, entry in named.items():
             for i, row in enumerate(shown):
-                head = f"{name:<{width}}{entry['frames']:>8}" if i == 0 else " " * (width + 8)
-                values = "".join(f"{entry['errors'][row][c]:>12.2f}" for c in COLUMNS)
-                lines.append(f"{head}  {ROWS[row]:<26}{values}")
+                label, frames = (name, entry["frames"]) if i == 0 else ("", "")
+                rows.append([label, ROWS[row], frames, *(entry["errors"][row][c] for c in COLUMNS)])
+        lines += ["", *fixed_width(rows, left=2)]
     for over, columns in report["gain"].items():
         g = columns["absolute"]
         lines.append(
@@ -86,9 +86,7 @@ def table(report: dict) -> str:
 
 def simulation_table(rows: list[dict]) -> str:
     """The table of `--simu`."""
-    lines = [f"{'':<24}" + "".join(f"{c:>12}" for c in COLUMNS)]
-    lines += [f"{row['name']:<24}" + "".join(f"{row[c]:>12.2f}" for c in COLUMNS) for row in rows]
-    return "\n".join(lines)
+    return "\n".join(fixed_width([["", *COLUMNS], *([row["name"], *(row[c] for c in COLUMNS)] for row in rows)]))
 
 
 def means(errors: dict[str, Tensor]) -> dict[str, float]:

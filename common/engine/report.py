@@ -8,6 +8,7 @@ from common.datasets.clips import Clip
 from common.engine.evaluate import Errors
 from common.scoring.hypotheses import AGGREGATIONS
 from common.scoring.metrics import METRICS
+from common.scoring.tables import fixed_width
 
 ROWS = {metric.key: metric for metric in METRICS.values()}
 
@@ -69,21 +70,18 @@ def heading(name: str) -> str:
 
 def table(results: list[dict], columns: list[str], title: str, mean_pose: dict[str, dict] | None = None) -> str:
     """The last step's errors as lines of text, a table a metric: a row an action, then the averages."""
-    heads = [heading(c) for c in columns]
-    widths = [max(len(h), 8) for h in heads]
     lines = []
-    for protocol in [p for p in ROWS if p in results[-1]]:
-        block = results[-1][protocol]
-        rows = [(name, block["actions"][name]) for name in block["actions"]]
-        rows += [("action-wise average", block["action_wise"]), ("frame-wise average", block["frame_wise"])]
-        first = max(len(name) for name, _ in rows)
-        lines += [f"{title}, {ROWS[protocol].title}, {ROWS[protocol].unit}, step {len(results)} of {len(results)}"]
-        lines += [" " * first + "  " + "  ".join(h.rjust(w) for h, w in zip(heads, widths, strict=True))]
-        for name, values in rows:
-            cells = "  ".join(f"{values[c]:.2f}".rjust(w) for c, w in zip(columns, widths, strict=True))
-            lines.append(f"{name.ljust(first)}  {cells}")
-        if mean_pose and protocol in mean_pose:
-            value = mean_pose[protocol]["action_wise"]
+    for metric in [key for key in ROWS if key in results[-1]]:
+        block = results[-1][metric]
+        shown = block["actions"] | {
+            "action-wise average": block["action_wise"],
+            "frame-wise average": block["frame_wise"],
+        }
+        rows = [["", *map(heading, columns)], *([name, *(v[c] for c in columns)] for name, v in shown.items())]
+        lines += [f"{title}, {ROWS[metric].title}, {ROWS[metric].unit}, step {len(results)} of {len(results)}"]
+        lines += fixed_width(rows)
+        if mean_pose and metric in mean_pose:
+            value = mean_pose[metric]["action_wise"]
             lines.append(f"mean_pose (the training mean as the answer), action-wise: {value:.2f}")
         lines.append("")
     return "\n".join(lines)

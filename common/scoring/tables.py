@@ -62,38 +62,49 @@ def headline(score) -> dict[str, float | None]:
     return {"mpjpe": _plain(score.mpjpe[-1]), "pck": _plain(score.pck[-1]), "auc": _plain(score.auc[-1])}
 
 
-def _cell(value: float | None) -> str:
-    return f"{'-':>9}" if value is None else f"{value:9.3f}"
+def fixed_width(rows: Sequence[Sequence[object]], *, left: int = 1, decimals: int = 2, indent: int = 0) -> list[str]:
+    """Rows of cells as lines of text, every column as wide as its widest cell; the first `left` columns flush left.
+
+    A float is written with `decimals` digits, None as a dash.
+    """
+
+    def text(cell: object) -> str:
+        if cell is None:
+            return "-"
+        return f"{cell:.{decimals}f}" if isinstance(cell, float | np.floating) else str(cell)
+
+    table = [[text(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        cells = [c.ljust(w) if n < left else c.rjust(w) for n, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append((" " * indent + "  ".join(cells)).rstrip())
+    return lines
 
 
-def _line(label: str, frames: int, row: dict) -> str:
-    return f"  {label:<26}{frames:>7}" + "".join(_cell(row[key]) for key in ("mpjpe", "pck", "auc"))
-
-
-def _rows(table: dict) -> list[str]:
+def _rows(table: dict) -> list[list]:
     return [
-        _line(
-            label,
-            s["frames"],
-            {"mpjpe": s["mpjpe_mm"]["Average"], "pck": s["pck_pct"]["Total"], "auc": s["auc_pct"]["Total"]},
-        )
+        [label, s["frames"], s["mpjpe_mm"]["Average"], s["pck_pct"]["Total"], s["auc_pct"]["Total"]]
         for label, s in table.items()
     ]
 
 
 def printable(report: dict) -> str:
     """The report of `score_folder` as text: one block a mode, its last step in full, the other steps in one line."""
-    head = f"  {'':<26}{'frames':>7}{'MPJPE mm':>9}{'PCK %':>9}{'AUC %':>9}"
     out = [f"MPI-INF-3DHP test set, labels {report['labels']}, sequences {', '.join(report['annotations'])}"]
     for mode, steps in report["modes"].items():
         last = list(steps)[-1]
         result = steps[last]
         frames = result["activities"]["All"]["frames"]
-        count = len(result["sequences"])
-        out += ["", f"{mode}, step {last[1:]} of {report['steps'][mode]}", head, *_rows(result["sequences"])]
-        out += [_line(f"mean of {count} sequences", frames, result["mean_over_sequences"])]
-        out += [_line("mean over frames", frames, result["mean_over_frames"])]
-        out += _rows({name: result["activities"][name] for name in ACTIVITIES})
+
+        def mean(label: str, row: dict, frames=frames) -> list:
+            return [label, frames, row["mpjpe"], row["pck"], row["auc"]]
+
+        rows = [["", "frames", "MPJPE mm", "PCK %", "AUC %"], *_rows(result["sequences"])]
+        rows += [mean(f"mean of {len(result['sequences'])} sequences", result["mean_over_sequences"])]
+        rows += [mean("mean over frames", result["mean_over_frames"])]
+        rows += _rows({name: result["activities"][name] for name in ACTIVITIES})
         for step in list(steps)[:-1]:
-            out += [_line(f"step {step[1:]}, mean of sequences", frames, steps[step]["mean_over_sequences"])]
+            rows += [mean(f"step {step[1:]}, mean of sequences", steps[step]["mean_over_sequences"])]
+        out += ["", f"{mode}, step {last[1:]} of {report['steps'][mode]}", *fixed_width(rows, decimals=3, indent=2)]
     return "\n".join(out)
