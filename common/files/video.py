@@ -24,7 +24,7 @@ from common.files.writing import whole_file
 LARGEST_SIDE = 16384  # pixels of a video that is read
 ENDINGS = (".mp4", ".webm", ".gif")
 CODEC = "libvpx-vp9"
-# Constant quality, as fast as x264's veryfast; "screen" is the encoder's name for drawn pictures.
+# Constant quality at the speed of a live encoder; "screen" is the encoder's name for drawn pictures.
 QUALITY = {"crf": "20", "b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "1", "tune-content": "screen"}
 
 
