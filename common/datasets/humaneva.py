@@ -112,7 +112,8 @@ def _calibrate(file_3d: tuple, file_2d: tuple) -> dict[str, tuple[list[Camera], 
     for subject in subjects:
         if _person(subject) in HUMANEVA_PEOPLE:
             chosen.setdefault(_person(subject), subject)
-    return {person: _fitted(positions[subject], detections[subject], person) for person, subject in chosen.items()}
+    with understanding(f"{file_3d[0]}, {file_2d[0].name}", "pair of HumanEva files"):
+        return {person: _fitted(positions[subject], detections[subject], person) for person, subject in chosen.items()}
 
 
 def _fitted(worlds: dict, views: dict, person: str) -> tuple[list[Camera], str]:
