@@ -133,6 +133,8 @@ def calibrated_rig(path: Path, names: Sequence[str]) -> Rig:
         sizes = np.array([[c["width"], c["height"]] for c in chosen], float)
     if not all(np.isfinite(numbers).all() for numbers in (*fields, sizes)) or (sizes < 1).any():
         raise UserError(f"{path}: not a usable calibration (a number is NaN, infinite, or no size of an image)")
+    if (np.abs(np.linalg.det(fields[0])) < 1e-9).any():
+        raise UserError(f"{path}: not a usable calibration (K has no inverse)")
     if (fields[0][:, [0, 1], [0, 1]] <= 0).any() or (np.abs(np.linalg.det(fields[1]) - 1) > 0.01).any():
         raise UserError(f"{path}: not a usable calibration (a focal length is not positive, or R is no rotation)")
     return Rig(*fields, sizes)

@@ -70,7 +70,7 @@ def _toml_camera(key: str, table: dict, where: str) -> OpenCVCamera:
 
 def _easymocap(folder: Path) -> list[OpenCVCamera]:
     inner, outer = (read_opencv_yaml(folder / name) for name in ("intri.yml", "extri.yml"))
-    names = inner.get("names") or outer.get("names")
+    names = inner.get("names", outer.get("names"))
     if not isinstance(names, list) or not names:
         raise UserError(f"{folder / 'intri.yml'}: has no list 'names' of cameras")
     cameras = []
