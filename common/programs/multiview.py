@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.datasets.custom import write_custom_2d, write_custom_3d
+from common.datasets.custom import row_of, write_custom_2d, write_custom_3d
 from common.errors import UserError
 from common.geometry.camera import Camera
 from common.geometry.skeleton import H36M_17, Skeleton, joint_map
@@ -188,26 +188,9 @@ def _keep(store: dict, name: str, recording: Recording, person: Reconstructed, c
     store["positions"][name] = {action: person.points.astype(np.float32)}
     store["spread"][name] = {action: person.spread.astype(np.float32)}
     store["measured"][name] = {action: person.measured}
-    store["cameras"][name] = {action: [_row(cameras[v]) for v in kept]}
+    store["cameras"][name] = {action: [row_of(cameras[v]) for v in kept]}
     store["keypoints"][name] = {action: [views[v].astype(np.float32) for v in kept]}
     store["sure"][name] = {action: [person.confidence[v].astype(np.float32) for v in kept]}
-
-
-def _row(camera: Camera) -> dict:
-    """A camera as the 3D file holds it (docs/custom_data.md)."""
-    fx, fy, cx, cy, *lens = camera.intrinsics
-    half = camera.width / 2
-    return {
-        "id": camera.name,
-        "res_w": camera.width,
-        "res_h": camera.height,
-        "focal_length": (fx * half, fy * half),
-        "center": ((cx + 1) * half, cy * half + camera.height / 2),
-        "radial_distortion": tuple(lens[:3]),
-        "tangential_distortion": tuple(lens[3:]),
-        "orientation": camera.rotation,
-        "translation": camera.translation,
-    }
 
 
 def _report(recording: Recording, people: dict[str, Reconstructed], say: Callable) -> None:
