@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING
 
 from common.errors import UserError
 from common.programs.door import guarded
-from common.settings.wild import DEFAULT, FOLDER, LENS, WildSettings, read_settings
+from common.settings.wild import DEFAULT, FOLDER, WildSettings, read_settings
 
 if TYPE_CHECKING:
     from common.engine.devices import Place
-    from common.engine.evaluate import Sampling
     from common.engine.opening import Opened
     from common.files.poses import Person
-    from common.geometry.camera import Camera
     from common.wild.inputs import Source
+    from common.wild.tracking import Track
 
 ROOT = Path(__file__).parents[2]
-WINDOWS = 16  # at a time
 
 
 def main(description: str | None = None, argv: Sequence[str] | None = None) -> int:
@@ -61,7 +59,7 @@ def _main(description: str | None, argv: list[str]) -> int:
         tracks = track(source.detections)[: asked.people]
         say(f"{len(source.detections.frames)} frames at {source.fps:g} a second, {len(tracks)} people: "
             + ", ".join(f"{t.id} ({int(t.seen.sum())} frames)" for t in tracks))  # fmt: skip
-        lifted = [lift_tracks(model, tracks, source, settings, place) for model in models]
+        lifted = [lift(model, tracks, source, settings, place) for model in models]
     write(settings, folder, models, lifted, source)
     return 0
 
@@ -93,45 +91,14 @@ def open_models(settings: WildSettings, place: Place) -> list[Opened]:
     return named([open_model(path, place, settings.lifting.unit) for path in paths])
 
 
-def camera_of(settings: WildSettings, size: tuple[int, int]) -> Camera:
-    """The camera, with the focal length that is given or assumed."""
-    from common.wild import lifting
-
-    return lifting.camera_of(size, settings.lifting.focal or LENS * max(size))
-
-
-def sampling_of(settings: WildSettings) -> Sampling:
-    from common.engine.evaluate import Sampling
-
-    asked = settings.sampling
-    return Sampling(asked.hypotheses, asked.sampling_timesteps, WINDOWS, settings.lifting.seed, neutral=True,
-                    flip=asked.test_time_augmentation)  # fmt: skip
-
-
-def lift_tracks(model: Opened, tracks: list, source: Source, settings: WildSettings, place: Place) -> list[Person]:
+def lift(model: Opened, tracks: list[Track], source: Source, settings: WildSettings, place: Place) -> list[Person]:
     """Every person through one model."""
     from common.engine.log import say
-    from common.wild.cleaning import clean
-    from common.wild.lifting import lift_person
+    from common.wild.people import camera_of, lift_people
 
-    camera, people, start = camera_of(settings, source.size), [], time.time()
-    for one in tracks:
-        keypoints, confidence, mask = clean(one, source.detections.layout, model.skeleton, settings.input.threshold)
-        person = lift_person(
-            model,
-            keypoints,
-            confidence,
-            source.fps,
-            camera,
-            sampling_of(settings),
-            settings.lifting.aggregation,
-            place,
-            settings.lifting.root_smoothing,
-            name=str(one.id),
-        )
-        people.append({"id": one.id, "first": one.first, **person, "keypoints_2d": keypoints, "mask": mask})
-    frames = sum(len(one) for one in tracks)
-    say(f"{model.name}: {frames} poses in {time.time() - start:.1f} s")
+    start, camera = time.time(), camera_of(settings.lifting, source.size)
+    people = lift_people(model, tracks, source.detections.layout, source.fps, camera, settings, place)
+    say(f"{model.name}: {sum(map(len, tracks))} poses in {time.time() - start:.1f} s")
     return people
 
 
@@ -142,6 +109,7 @@ def _stream(
     from common.wild.inputs import Source, open_stream
     from common.wild.keypoints import Detections
     from common.wild.live import stream_person
+    from common.wild.people import camera_of, sampling_of
 
     if len(models) > 1:
         raise UserError("--stream takes one checkpoint")
@@ -151,7 +119,7 @@ def _stream(
         coming.layout,
         models[0],
         coming.fps,
-        camera_of(settings, coming.size),
+        camera_of(settings.lifting, coming.size),
         sampling_of(settings),
         place,
         folder,
@@ -172,11 +140,12 @@ def write(
     from common.engine.log import say
     from common.wild.live import FILE
     from common.wild.outputs import write_about, write_model, write_videos
+    from common.wild.people import camera_of
 
-    camera, title = camera_of(settings, source.size), Path(settings.input.input).name
+    camera, title = camera_of(settings.lifting, source.size), Path(settings.input.input).name
     lifting, sampling = settings.lifting, settings.sampling
     facts = {
-        "focal_pixels": round(lifting.focal or LENS * max(source.size), 1),
+        "focal_pixels": round(camera.intrinsics[0] * camera.width / 2, 1),
         "focal": "given" if lifting.focal else "assumed",
         "aggregate": "mean" if lifting.stream else lifting.aggregation,
         "hypotheses": sampling.hypotheses,
