@@ -70,11 +70,15 @@ case "${1:-} ${2:-}" in
   "dual-diffusion-h36m train")
     python main_diffpose_2view_frame.py --train --config h36m_2view_diffpose_uvxyz_rsb152.yml --batch_size 1024 --doc h36m_rsb152 --exp exp --ni ;;
   "dual-diffusion-h36m evaluate")
-    python main_diffpose_2view_frame.py --config h36m_2view_diffpose_uvxyz_rsb152.yml --batch_size 1024 --model_diff_path checkpoints/ckpt_h36m_rsb152.pth --doc h36m_rsb152 --exp exp --ni --test_timesteps 1 ;;
+    python main_diffpose_2view_frame.py --config h36m_2view_diffpose_uvxyz_rsb152.yml --batch_size 1024 --model_diff_path checkpoints/ckpt_h36m_rsb152.pth --doc h36m_rsb152 --exp exp --ni --test_timesteps 1 --protocol published ;;
   "dual-diffusion-mhad train")
     python main_diffpose_2view_frame.py --train --config mhad_2view_diffpose_uvxyz_rsb152.yml --batch_size 1024 --doc mhad_rsb152 --exp exp --ni ;;
   "dual-diffusion-mhad evaluate")
-    python main_diffpose_2view_frame.py --config mhad_2view_diffpose_uvxyz_rsb152.yml --batch_size 1024 --model_diff_path checkpoints/ckpt_mhad_rsb152.pth --doc mhad_rsb152 --exp exp --ni --test_timesteps 1 ;;
+    python main_diffpose_2view_frame.py --config mhad_2view_diffpose_uvxyz_rsb152.yml --batch_size 1024 --model_diff_path checkpoints/ckpt_mhad_rsb152.pth --doc mhad_rsb152 --exp exp --ni --test_timesteps 1 --protocol published ;;
+  "dual-diffusion-h36m-outputs evaluate")
+    python main_diffpose_2view_frame.py --rescore outputs ;;
+  "dual-diffusion-mhad-outputs evaluate")
+    python main_diffpose_2view_frame.py --rescore outputs ;;
   "posynda-h36m-to-3dhp train")
     python h36m_3dhp_transfer.py -k cpn_ft_h36m_dbb -num_proposals 3 -timestep 1000 -c checkpoint/ -gpu 0 --nolog ;;
   "posynda-h36m-to-3dhp evaluate")
@@ -102,6 +106,8 @@ case "${1:-} ${2:-}" in
   diff3dhpe-3dhp-27
   dual-diffusion-h36m
   dual-diffusion-mhad
+  dual-diffusion-h36m-outputs
+  dual-diffusion-mhad-outputs
   posynda-h36m-to-3dhp
   posynda-h36m" >&2
     exit 2 ;;

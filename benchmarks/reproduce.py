@@ -7,12 +7,14 @@ python -m benchmarks.reproduce --check   # say whether both are current; exit co
 from __future__ import annotations
 
 import argparse
+import shlex
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 TABLE = Path(__file__).with_suffix(".toml")
 NOT_MEASURED = "*not measured here*"
+KINDS = ("train", "evaluate")
 METRICS = {"mpjpe": "MPJPE, mm", "p_mpjpe": "P-MPJPE, mm", "pck": "PCK", "auc": "AUC"}
 
 _HEAD = """\
@@ -29,13 +31,59 @@ the truth can do that. Compare a figure with the column named beside it and with
 of overlapping windows may count twice (`docs/protocol.md`). Leave them out for honest figures.
 `bash Experiments.sh RUN train` and `bash Experiments.sh RUN evaluate` run the commands.
 
+## If you have the data or the weights
+
+```
+python -m benchmarks.verify --look-only            # what of all this is on this machine, and what is missing
+python -m benchmarks.verify                        # run what can be run; OUT is log/verify
+python -m benchmarks.verify --look ~/D3DP --look /data/human -o OUT
+```
+
+It looks for data files, checkpoints and outputs under the names below: below every `--look DIR`, in this folder, and in
+the folders beside it that hold a `data`, `checkpoint`, `checkpoints` or `exp`. Made-up and converted data in the same
+layout are left out. `--use RUN=FILE` names a checkpoint of any other name. It then types every evaluation line below
+whose files are all there, in a folder of its own in OUT where the files found are linked under the names that the line
+expects: nothing is written beside them.
+
+It compares with the figures below, each in its own column, and writes `OUT/verify.md`, a table for the eye, and
+`OUT/verify.json`, to be sent back: figures, hashes and versions, and no names of folders. A line that has finished is
+not run again while its command and files stay as they are (`--again` runs it again), so an interrupted run goes on
+where it stopped.
+
+**equal** means: {tolerance}. The exit
+code is 0 where all that was compared is equal, 1 where a figure differs or a line failed, 2 for a wrong command line,
+3 where nothing could be compared.
+
+These are evaluations at full size: 20 hypotheses and 10 steps on all of Human3.6M take hours on a large GPU and months
+on a CPU; the program says how long before it begins. `--only RUN,RUN` picks lines, `--add="-gpu 1"` adds flags to each.
+
 ## Figures
 """
+TOLERANCE = "within one unit of the last published digit, and at least 0.05 (mm or points), since noise is drawn anew"
 
 
 def load_table(path: Path = TABLE) -> dict:
     """The table as {'files': {...}, 'run': [...]}."""
     return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _head() -> str:
+    """The head of the page."""
+    return _HEAD.replace("{tolerance}", TOLERANCE)
+
+
+def weight_names(run: dict) -> list[str]:
+    """Under which names a run's checkpoint, or folder of outputs, is looked for: the authors', then the line's own."""
+    return [*run.get("weights", ()), *([str(slot(run))] if "train" in run else [])]
+
+
+def slot(run: dict) -> Path:
+    """Where the evaluation line expects its checkpoint or outputs, relative to the folder it is typed in."""
+    words = shlex.split(run["evaluate"])
+    typed = dict(zip(words, words[1:], strict=False))
+    if "--evaluate" in typed:
+        return Path(typed["-c"]) / typed["--evaluate"]
+    return Path(typed.get("--model_diff_path") or typed["--rescore"])
 
 
 def file_list(run: dict, table: dict) -> list[str]:
@@ -58,16 +106,19 @@ def figures(table: dict) -> str:
 
 def page(table: dict) -> str:
     """The text of docs/reproduce.md."""
-    parts, system = [_HEAD, figures(table)], None
+    parts, system = [_head(), figures(table)], None
     for run in table["run"]:
         if run["system"] != system:
             system = run["system"]
             parts.append(f"## {system}\n")
         files = ", ".join(f"`{name}`" if "/" in name and " " not in name else name for name in file_list(run, table))
         note = f"\n{run['note']}\n" if "note" in run else ""
+        weights = ", ".join(f"`{name}`" for name in weight_names(run))
+        commands = "\n".join(run[kind] for kind in KINDS if kind in run)
         parts.append(
-            f"### {run['name']}\n\n{run['data']}, {run['frames']} frames, {run['sampling']}. Files: {files}.\n{note}\n"
-            f"```\n{run['train']}\n{run['evaluate']}\n```\n"
+            f"### {run['name']}\n\n{run['data']}, {run['frames']} frames, {run['sampling']}. "
+            f"{f'Files: {files}. ' if files else ''}{'Weights' if 'train' in run else 'Outputs'}: {weights}.\n{note}\n"
+            f"```\n{commands}\n```\n"
         )
     return "\n".join(parts)
 
@@ -75,10 +126,8 @@ def page(table: dict) -> str:
 def script(table: dict) -> str:
     """The text of Experiments.sh."""
     names = "\n".join(f"  {run['name']}" for run in table["run"])
-    cases = "\n".join(
-        f'  "{run["name"]} train")\n    {run["train"]} ;;\n  "{run["name"]} evaluate")\n    {run["evaluate"]} ;;'
-        for run in table["run"]
-    )
+    lines = [(f"{run['name']} {kind}", run[kind]) for run in table["run"] for kind in KINDS if kind in run]
+    cases = "\n".join(f'  "{name}")\n    {command} ;;' for name, command in lines)
     return f"""\
 #!/usr/bin/env bash
 # The training and evaluation command of every published row; the figures they stand beside are in docs/reproduce.md.

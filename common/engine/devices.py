@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -129,6 +130,9 @@ def keep_memory() -> None:
 
 def leave() -> None:
     if dist.is_available() and dist.is_initialized():
+        # PyTorch 2.6 joins gloo's threads while it holds Python's lock, which one that still has to let go of the last
+        # tensor waits for: the process would hang at its end.
+        time.sleep(0.1)
         dist.destroy_process_group()
 
 
