@@ -26,6 +26,7 @@ class DataSet:
     labels: Callable[[DataSettings], str | None] = lambda settings: None  # the label set, where there are several
     has_actions: bool = True  # the clips' actions are words that a text model may be told
     caution: Callable[[DataSettings], str | None] = lambda settings: None  # what to tell about the data
+    facts: Callable[[DataSettings], dict[str, object]] = lambda settings: {}  # entries of the report of its own
 
     def action_names(self, clips: list[Clip]) -> list[str]:
         return sorted({clip.action_name for clip in clips}) if self.has_actions else []
@@ -61,6 +62,11 @@ def _humaneva_caution(settings: DataSettings) -> str | None:
     return None if settings.h36m_pretrain else humaneva.about_intrinsics(Path(settings.data_root))
 
 
+def _humaneva_facts(settings: DataSettings) -> dict[str, object]:
+    fitted = None if settings.h36m_pretrain else humaneva.fitted_intrinsics(Path(settings.data_root))
+    return {"intrinsics": fitted} if fitted else {}
+
+
 def _custom(settings: DataSettings, subjects: tuple[str, ...], role: str) -> list[Clip]:
     if not subjects:
         raise UserError("-d custom needs -str and -ste, the subjects to train on and to test on")
@@ -75,7 +81,7 @@ def _custom_skeleton(root: str, name: str) -> Skeleton:
 DATA_SETS: dict[str, DataSet] = {
     "h36m": DataSet(_h36m, h36m.SKELETON, "h36m"),
     "3dhp": DataSet(_threedhp, threedhp.SKELETON, "3dhp", _threedhp_labels, False, _threedhp_caution),
-    "humaneva15": DataSet(_humaneva, humaneva.SKELETON, "humaneva", caution=_humaneva_caution),
+    "humaneva15": DataSet(_humaneva, humaneva.SKELETON, "humaneva", caution=_humaneva_caution, facts=_humaneva_facts),
     "custom": DataSet(_custom, h36m.SKELETON, "custom"),  # the file says its skeleton
 }
 

@@ -17,7 +17,7 @@ import torch
 from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
 from common.datasets.clips import Clip
 from common.datasets.humaneva_cameras import HUMANEVA_PEOPLE, humaneva_cameras
-from common.datasets.humaneva_intrinsics import with_intrinsics
+from common.datasets.humaneva_intrinsics import told, with_intrinsics
 from common.errors import UserError
 from common.files.reading import load_archive, understanding
 from common.geometry.camera import Camera, pixels_to_screen
@@ -27,6 +27,7 @@ SKELETON = HUMANEVA_15
 FPS = 60.0
 TRAIN_SUBJECTS = ("Train/S1", "Train/S2", "Train/S3")
 TEST_SUBJECTS = ("Validate/S1", "Validate/S2", "Validate/S3")
+HOW_FITTED = "fitted from the ground-truth 2D and 3D"
 WHERE = "data/README.MD says how to get it; `python main_humaneva.py --demo` needs no data"
 
 
@@ -91,8 +92,8 @@ def _person(subject: str) -> str:
     return subject.rpartition("/")[2]
 
 
-def calibrate(root: Path) -> dict[str, tuple[list[Camera], str]]:
-    """Each person's cameras with intrinsics fitted from the ground-truth 2D and 3D, and a line with the residuals.
+def calibrate(root: Path) -> dict[str, tuple[list[Camera], list[dict]]]:
+    """Each person's cameras with intrinsics fitted from the ground-truth 2D and 3D, and what was fitted, one a camera.
 
     The training takes are read; those of another split only for a person who has none. Without the ground-truth
     2D file there is nothing to fit.
@@ -104,7 +105,7 @@ def calibrate(root: Path) -> dict[str, tuple[list[Camera], str]]:
 
 
 @cache
-def _calibrate(file_3d: tuple, file_2d: tuple) -> dict[str, tuple[list[Camera], str]]:
+def _calibrate(file_3d: tuple, file_2d: tuple) -> dict[str, tuple[list[Camera], list[dict]]]:
     """`calibrate`, once for files as they are: (path, time, size) each."""
     positions, detections = _member(file_3d[0], "positions_3d"), _member(file_2d[0], "positions_2d")
     subjects = sorted((s for s in positions if s in detections), key=lambda s: not s.startswith("Train/"))
@@ -116,8 +117,8 @@ def _calibrate(file_3d: tuple, file_2d: tuple) -> dict[str, tuple[list[Camera], 
         return {person: _fitted(positions[subject], detections[subject], person) for person, subject in chosen.items()}
 
 
-def _fitted(worlds: dict, views: dict, person: str) -> tuple[list[Camera], str]:
-    cameras, told = [], []
+def _fitted(worlds: dict, views: dict, person: str) -> tuple[list[Camera], list[dict]]:
+    cameras, facts = [], []
     for number, camera in enumerate(humaneva_cameras(person)):
         points, pixels = [], []
         for action, world in worlds.items():
@@ -127,16 +128,22 @@ def _fitted(worlds: dict, views: dict, person: str) -> tuple[list[Camera], str]:
                 if world.shape[:-1] == flat.shape[:-1]:  # what is of another shape is told by the loader
                     points.append(camera.world_to_camera(torch.from_numpy(world)).numpy())
                     pixels.append(flat)
-        camera, line = with_intrinsics(camera, points, pixels)
+        camera, fact = with_intrinsics(camera, points, pixels)
         cameras.append(camera)
-        told.append(line)
-    return cameras, f"{person}: {'; '.join(told)}"
+        facts.append(fact)
+    return cameras, facts
+
+
+def fitted_intrinsics(root: Path) -> dict[str, object] | None:
+    """What was fitted, for the report: {'how', 'people': {'S1': [{'camera', 'focal_px', ...}, ...]}}; None: nothing."""
+    people = {person: facts for person, (_, facts) in calibrate(root).items()}
+    return {"how": HOW_FITTED, "people": people} if people else None
 
 
 def about_intrinsics(root: Path) -> str | None:
     """What was fitted, in one line, or None where nothing could be."""
-    lines = [line for _, line in calibrate(root).values()]
-    return f"intrinsics fitted from the ground-truth 2D and 3D: {' | '.join(lines)}" if lines else None
+    lines = [f"{person}: {'; '.join(map(told, facts))}" for person, (_, facts) in calibrate(root).items()]
+    return f"intrinsics {HOW_FITTED}: {' | '.join(lines)}" if lines else None
 
 
 def h36m_as_humaneva(clips: list[Clip]) -> list[Clip]:

@@ -44,21 +44,32 @@ def fit_intrinsics(points: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, 
     return focal, centre, float(residuals.mean())
 
 
-def with_intrinsics(camera: Camera, points: Sequence[np.ndarray], pixels: Sequence[np.ndarray]) -> tuple[Camera, str]:
-    """The camera with fitted intrinsics and a line about them; the camera as it is where the fit is refused.
+def with_intrinsics(
+    camera: Camera, points: Sequence[np.ndarray], pixels: Sequence[np.ndarray]
+) -> tuple[Camera, dict[str, object]]:
+    """The camera with fitted intrinsics and what was fitted; the camera as it is, and why, where the fit is refused.
 
-    points (T, J, 3) and pixels (T, J, 2) of every take that it has seen.
+    points (T, J, 3) and pixels (T, J, 2) of every take that it has seen. What was fitted: {'camera', 'focal_px',
+    'centre_px', 'residual_px', 'joints'}, or {'camera', 'refused'}.
     """
-    fitted = None
-    if points:
-        fitted = fit_intrinsics(np.concatenate([p.reshape(-1, 3) for p in points]),
-                                np.concatenate([p.reshape(-1, 2) for p in pixels]))  # fmt: skip
+    points = np.concatenate([np.zeros((0, 3)), *(p.reshape(-1, 3) for p in points)])
+    pixels = np.concatenate([np.zeros((0, 2)), *(p.reshape(-1, 2) for p in pixels)])
+    fitted = fit_intrinsics(points, pixels)
     if fitted is None:
-        return camera, f"{camera.name}: too little 2D and 3D to fit intrinsics"
+        return camera, {"camera": camera.name, "refused": "too little 2D and 3D to fit intrinsics"}
     focal, centre, residual = fitted
     inside = (centre > 0).all() and centre[0] < camera.width and centre[1] < camera.height
     if residual > LARGEST or (focal <= 0).any() or not inside:
-        return camera, f"{camera.name}: no intrinsics, the 2D is {residual:.1f} px from any projection of the 3D"
+        why = f"no intrinsics, the 2D is {residual:.1f} px from any projection of the 3D"
+        return camera, {"camera": camera.name, "refused": why}
     numbers = screen_intrinsics(focal.tolist(), centre.tolist(), (0.0,) * 3, (0.0,) * 2, camera.width, camera.height)
-    told = f"{camera.name}: f {focal[0]:.0f}, {focal[1]:.0f}, centre {centre[0]:.0f}, {centre[1]:.0f}"
-    return replace(camera, intrinsics=tuple(float(n) for n in numbers)), f"{told}, residual {residual:.2f} px"
+    facts = {"camera": camera.name, "focal_px": focal.tolist(), "centre_px": centre.tolist(), "residual_px": residual}
+    return replace(camera, intrinsics=tuple(float(n) for n in numbers)), facts | {"joints": len(points)}
+
+
+def told(facts: dict[str, object]) -> str:
+    """What was fitted, in words."""
+    if "refused" in facts:
+        return f"{facts['camera']}: {facts['refused']}"
+    (fx, fy), (cx, cy) = facts["focal_px"], facts["centre_px"]
+    return f"{facts['camera']}: f {fx:.0f}, {fy:.0f}, centre {cx:.0f}, {cy:.0f}, residual {facts['residual_px']:.2f} px"

@@ -77,6 +77,7 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
         "dataset": data.dataset,
         "keypoints": data.keypoints,
         "labels": source.labels(data),
+        **source.facts(data),
         "subjects": ",".join(data.subjects_test),
         "actions": ",".join(data.actions),
         "subjects_also_trained_on": shared,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.datasets.humaneva import about_intrinsics, calibrate, load_humaneva
+from common.datasets.humaneva import about_intrinsics, calibrate, fitted_intrinsics, load_humaneva
 from common.datasets.humaneva_cameras import humaneva_cameras
 from common.datasets.humaneva_intrinsics import LARGEST, fit_intrinsics
 from common.datasets.windows import Windows
@@ -69,6 +69,12 @@ def test_files_with_2d_and_3d_have_a_camera(tmp_path, split):
     for clip in clips:
         screen = project(torch.from_numpy(clip.positions_3d), torch.tensor(clip.camera.intrinsics)).numpy()
         assert 320 * np.linalg.norm(screen - clip.keypoints_2d, axis=-1).mean() < 1.5
+    facts = fitted_intrinsics(tmp_path)["people"]["S1"]
+    assert [fact["camera"] for fact in facts] == [clip.camera.name for clip in clips] and facts[0]["joints"] == 900
+    for fact in facts:
+        np.testing.assert_allclose(fact["focal_px"], FOCAL, rtol=0.01)
+        np.testing.assert_allclose(fact["centre_px"], CENTRE, atol=3)
+        assert 1 < fact["residual_px"] < 1.5
     told = about_intrinsics(tmp_path)
     assert "\n" not in told and told.count("residual") == 3 and "px" in told and "ground-truth" in told
 
@@ -77,11 +83,13 @@ def test_2d_that_is_no_projection_is_refused(tmp_path):
     write(tmp_path, noise=40.0)
     assert all(clip.camera.intrinsics is None for clip in load_humaneva(tmp_path, "gt", ("Train/S1",)))
     assert "no intrinsics" in about_intrinsics(tmp_path) and LARGEST < 40
+    facts = fitted_intrinsics(tmp_path)["people"]["S1"]
+    assert all("px from any projection" in fact["refused"] and "focal_px" not in fact for fact in facts)
 
 
 def test_without_ground_truth_2d_nothing_is_fitted(tmp_path):
     write(tmp_path)
     (tmp_path / "data_2d_humaneva15_gt.npz").rename(tmp_path / "data_2d_humaneva15_other.npz")
-    assert calibrate(tmp_path) == {} and about_intrinsics(tmp_path) is None
+    assert calibrate(tmp_path) == {} and about_intrinsics(tmp_path) is None and fitted_intrinsics(tmp_path) is None
     clips = load_humaneva(tmp_path, "other", ("Train/S1",))
     assert not Windows(clips, HUMANEVA_15, 9).has_camera
