@@ -41,9 +41,9 @@ python -m benchmarks.verify --look ~/D3DP --look /data/human -o OUT
 
 It looks for data files, checkpoints and outputs under the names below: below every `--look DIR`, in this folder, and in
 the folders beside it that hold a `data`, `checkpoint`, `checkpoints` or `exp`. Made-up and converted data in the same
-layout are left out. `--use RUN=FILE` names a checkpoint of any other name. It then types every evaluation line below
-whose files are all there, in a folder of its own in OUT where the files found are linked under the names that the line
-expects: nothing is written beside them.
+layout are left out. Of several files of a name the first counts (`--look-only` says which), and `--use RUN=FILE` names
+any other checkpoint. It then types every evaluation line below whose files are all there, in a folder of its own in OUT
+where the files found are linked under the names that the line expects: nothing is written beside them.
 
 It compares with the figures below, each in its own column, and writes `OUT/verify.md`, a table for the eye, and
 `OUT/verify.json`, to be sent back: figures, hashes and versions, and no names of folders. A line that has finished is

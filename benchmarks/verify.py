@@ -121,7 +121,7 @@ def carry_out(line: Line, folder: Path, added: str) -> dict:
         return row | {"state": "failed", "why": last.removeprefix("error: ") or f"exit code {code}"}
     try:
         rows = [figure for published in line.run["published"] for figure in figures(published, folder)]
-    except (KeyError, IndexError, ValueError, OSError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, StopIteration, OSError) as error:
         return row | {"state": "failed", "why": f"its result cannot be read: {type(error).__name__}: {error}"}
     states = {figure["state"] for figure in rows}
     return row | {"state": next(s for s in ("differs", "equal", "measured") if s in states), "figures": rows}

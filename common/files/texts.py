@@ -49,8 +49,9 @@ def parse_json(text: str, source: object, kind: str = "JSON text") -> object:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's own types, and one more tag: an argparse.Namespace, as published programs save their settings, is read
-    as the keys and values that it is written with. Merge keys are not read: a few of them make a text without end."""
+    """YAML's own types, and two more tags: an argparse.Namespace, as published programs save their settings, is read
+    as the keys and values that it is written with, a tuple as a list. Merge keys are not read: a few of them make a
+    text without end."""
 
     depth = 0
 
@@ -71,8 +72,13 @@ def _mapping(loader: _Loader, node: yaml.Node) -> dict:
     return loader.construct_mapping(node, deep=True)  # deep: one that holds itself is an error
 
 
+def _list(loader: _Loader, node: yaml.Node) -> list:
+    return loader.construct_sequence(node, deep=True)
+
+
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 _Loader.add_constructor("tag:yaml.org,2002:python/object:argparse.Namespace", _mapping)
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _list)
 
 
 def read_yaml(path: str | Path) -> dict:

@@ -116,9 +116,9 @@ def find_config(name: str) -> Path:
         if candidate.is_file():
             return candidate
     for pattern, file in SAME.items():
-        if fnmatch.fnmatch(name, pattern):
+        if fnmatch.fnmatch(name.removeprefix("./").removeprefix("configs/"), pattern):
             return CONFIGS / file
-    near = difflib.get_close_matches(name, [p.name for p in CONFIGS.glob("*.yml")], 1)
+    near = difflib.get_close_matches(Path(name).name, [p.name for p in CONFIGS.glob("*.yml")], 1)
     raise UserError(
         f"--config {name}: no such file, here or under configs/" + (f"; did you mean {near[0]}?" if near else "")
     )

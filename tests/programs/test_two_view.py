@@ -137,7 +137,8 @@ def test_a_published_name_with_another_middle_is_told(stereo, tmp_path):
     code, folder = run(tmp_path, stereo, "mhad", "--simu", config=name)
     assert code == 0
     assert f"{name}: no such file; mhad_2view_diffpose_uvxyz_resnet152_simu.yml" in (folder / "stdout.txt").read_text()
-    assert options.find_config("human36m_diffpose_xyz_gt.yml").name == "human36m_diffpose_uvxyz_gt.yml"
+    for typed in ("human36m_diffpose_xyz_gt.yml", "configs/human36m_diffpose_xyz_gt.yml"):
+        assert options.find_config(typed).name == "human36m_diffpose_uvxyz_gt.yml"
     assert options.find_config("mhad_2view_diffpose_uvxyz_rsb152_simu.yml").name.endswith("rsb152_simu.yml")
 
 
@@ -173,6 +174,7 @@ def test_settings_saved_by_the_published_program(stereo, tmp_path, capsys):
     """An argparse.Namespace in Namespaces, dumped: its plain keys are read."""
     tree = {"data": Namespace(dataset="h36m_2view", num_joints=17), "model": Namespace(hid_dim=16, coords_dim=[3, 3])}
     tree["optim"] = Namespace(lr=2e-05, eps=1e-8, optimizer="Adam")
+    tree["dataset"] = Namespace(image_shape=(384, 384), num_views=2)
     path = tmp_path / "config.yml"
     path.write_text(yaml.dump(Namespace(**tree), default_flow_style=False))
     assert path.read_text().startswith("!!python/object:argparse.Namespace")
