@@ -4,11 +4,15 @@ A person is a dictionary, one form for the writers of this folder:
 
     id            number that stays with the person
     first         frame of the sequence at which the arrays begin (0 if absent)
-    positions     (T, J, 3), the aggregate: metres, absolute, camera frame (x right, y down, z forward)
+    positions     (T, J, 3), the result: metres, absolute, camera frame (x right, y down, z forward); NaN in frames in
+                  which the person was away for long
+    positions_raw (T, J, 3), the aggregate of the hypotheses before it was smoothed and made one body; optional
     hypotheses    (H, T, J, 3), likewise; optional
     spread        (T, J), metres: how far the hypotheses lie apart (`spread_of`); optional
     keypoints_2d  (T, J, 2), pixels of the input, gaps filled; optional
     mask          (T, J), False where a 2D joint was not seen; optional
+    known         (T, J), False where a joint was unseen for so long that its place is a guess; optional
+    up, floor     (3,) and a number: a point p is `p @ up - floor` metres above the ground; optional
     truth         (T, J, 3), for evaluations; optional
     label         name shown in pictures; optional
 """
@@ -29,7 +33,8 @@ from common.geometry.skeleton import Skeleton
 
 Person = dict[str, Any]
 
-ARRAYS = ("positions", "hypotheses", "spread", "keypoints_2d", "mask", "truth")
+GROUND = ("up", "floor")
+ARRAYS = ("positions", "positions_raw", "hypotheses", "spread", "keypoints_2d", "mask", "known", "truth")
 
 
 def spread_of(hypotheses: np.ndarray) -> np.ndarray:
@@ -44,7 +49,8 @@ def write_poses(
     """Write `poses.npz`.
 
     Its members: ids (P,), fps, units ('m'), frame, joints, parents, model (a JSON text: on what the model was trained),
-    and for each person `ID/first`, `ID/positions`, `ID/hypotheses`, `ID/spread`, `ID/keypoints_2d`, `ID/mask`.
+    and for each person `ID/first`, `ID/positions`, `ID/positions_raw`, `ID/hypotheses`, `ID/spread`,
+    `ID/keypoints_2d`, `ID/mask`, `ID/known`, `ID/up`, `ID/floor`.
     """
     members: dict[str, np.ndarray] = {
         "ids": np.array([int(person["id"]) for person in people]),
@@ -72,6 +78,7 @@ def write_poses(
                     f"{path}: person {person['id']}: {name} has the shape {array.shape} for {frames} frames"
                 )
             members[f"{person['id']}/{name}"] = array
+        members |= {f"{person['id']}/{name}": np.float32(person[name]) for name in GROUND if name in person}
     save_npz(path, **members)
 
 
@@ -82,12 +89,14 @@ def read_poses(path: Path | str) -> tuple[list[Person], float, tuple[str, ...], 
         people = []
         for number in np.atleast_1d(data["ids"]).tolist():
             person: Person = {"id": number, "first": int(data[f"{number}/first"])}
-            person |= {name: data[f"{number}/{name}"] for name in ARRAYS if f"{number}/{name}" in data}
+            person |= {name: data[f"{number}/{name}"] for name in (*ARRAYS, *GROUND) if f"{number}/{name}" in data}
             people.append(person)
         fps, joints = float(data["fps"]), tuple(visible(joint) for joint in data["joints"].tolist())
         if not 0 < fps < 1e5:
             raise ValueError(f"{fps} frames a second")
         for person in people:
+            if np.shape(person.get("up", (0, 0, 0))) != (3,) or np.shape(person.get("floor", 0)) != ():
+                raise ValueError(f"up and floor of person {person['id']}")
             for name in (name for name in ARRAYS if name in person):
                 array = person[name]
                 if array.dtype.kind not in "fiub" or array.ndim < 2 or array.ndim > 4:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,22 @@ def _skeleton(name: str, bones: str, root: str) -> Skeleton:
     left = tuple(j for j, joint in enumerate(joints) if joint.startswith("L"))
     right = tuple(joints.index("R" + joints[j][1:]) for j in left)
     return Skeleton(name, joints, parents, left, right, joints.index(root))
+
+
+def part_of(skeleton: Skeleton, joints: Iterable[int]) -> tuple[Skeleton, list[int]]:
+    """The smallest tree with these joints and the root in it, and its joints' indices in the whole one."""
+    kept = {skeleton.root}
+    for joint in joints:
+        while joint not in kept:
+            kept.add(joint)
+            joint = skeleton.parents[joint]
+    order = sorted(kept)
+    new = {old: n for n, old in enumerate(order)}
+    sides = [(a, b) for a, b in zip(skeleton.left, skeleton.right, strict=True) if a in new and b in new]
+    parents = tuple(new.get(skeleton.parents[old], -1) for old in order)
+    names = tuple(skeleton.joints[old] for old in order)
+    left, right = (tuple(new[pair[side]] for pair in sides) for side in (0, 1))
+    return Skeleton(f"part of {skeleton.name}", names, parents, left, right, new[skeleton.root]), order
 
 
 H36M_17 = _skeleton(

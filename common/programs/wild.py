@@ -97,7 +97,7 @@ def lift(model: Opened, tracks: list[Track], source: Source, settings: WildSetti
     from common.wild.people import camera_of, lift_people
 
     start, camera = time.time(), camera_of(settings.lifting, source.size)
-    people = lift_people(model, tracks, source.detections.layout, source.fps, camera, settings, place)
+    people = lift_people(model, tracks, source.detections.layout, source.fps, camera, settings, place, say)
     say(f"{model.name}: {sum(map(len, tracks))} poses in {time.time() - start:.1f} s")
     return people
 
@@ -160,7 +160,7 @@ def write(
     if "video" in settings.output.outputs:
         written += write_videos(folder, models, lifted, source, camera)
     written.append(write_about(folder, models, written, title, facts))
-    spread = [np.mean(p["spread"]) for people in lifted for p in people if p.get("spread") is not None]
+    spread = [np.nanmean(p["spread"]) for people in lifted for p in people if p.get("spread") is not None]
     if spread and sampling.hypotheses > 1:
         say(f"mean spread of the hypotheses: {1000 * np.mean(spread):.0f} mm")
     say("written: " + ", ".join(str(path) for path in written))

@@ -114,6 +114,22 @@ class LiftingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BodySettings:
+    """Bodies: what is made of the lifted poses, each step with a flag that leaves it out."""
+
+    no_smoothing: bool = switch("--no-smoothing", help="leave the lifter's jitter in the poses")
+    no_skeleton: bool = switch("--no-skeleton", help="let bones change their length from frame to frame")
+    no_floor: bool = switch("--no-floor", help="look for no vertical and no floor: the camera counts as level")
+    no_feet: bool = switch("--no-feet", help="let standing feet slide")
+    camera_pitch: float | None = flag(
+        "--camera-pitch",
+        help="degrees that the camera looks down (up: below 0), where it is known; 0 is level",
+        type=real(-80, 80),
+    )
+    keep_all: bool = switch("--keep-all", help="lift people, too, of whom most was never seen")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputSettings:
     """Output."""
 
@@ -134,6 +150,7 @@ class WildSettings:
 
     input: InputSettings
     lifting: LiftingSettings = LiftingSettings()
+    body: BodySettings = BodySettings()
     output: OutputSettings = OutputSettings()
     sampling: EvaluationSettings = EvaluationSettings(hypotheses=5, sampling_timesteps=2)
 
@@ -143,7 +160,7 @@ _TAKEN = ("hypotheses", "sampling_timesteps", "test_time_augmentation")  # of th
 FLAGS = (
     *flags_of(InputSettings, LiftingSettings),
     *(row for row in LIFTING if row.destination in _TAKEN),
-    *flags_of(OutputSettings),
+    *flags_of(BodySettings, OutputSettings),
 )
 
 
@@ -153,6 +170,7 @@ def read_settings(argv: Sequence[str], description: str | None = None) -> tuple[
     parts = {
         "input": InputSettings,
         "lifting": LiftingSettings,
+        "body": BodySettings,
         "output": OutputSettings,
         "sampling": EvaluationSettings,
     }

@@ -121,18 +121,21 @@ def animate_models(
     first: int = 0,
     roots: np.ndarray | None = None,
     turn: float = 0.0,
+    camera: Camera | None = None,
+    floors: list[np.ndarray] | None = None,
 ) -> Path:
     """Video frame with its 2D keypoints (black without a video) | one panel a model, its name above. No truth.
 
     models: (name, skeleton, prediction (T, J, 3), hypotheses (H, T, J, 3) or None); all see the same scale. first:
-    the video's frame that belongs to the first pose. keypoints_2d, roots and the rest as in `animate`.
+    the video's frame that belongs to the first pose. keypoints_2d, roots and the rest as in `animate`. floors: height
+    of the floor under the root, (T,) a model; None puts the lowest joint on it. NaN is not drawn.
     """
     check_ending(path)
-    total, view, shape, box, span = len(keypoints_2d), view_from(None, ELEVATION, turn), 1.0, None, 1.0
+    total, view, shape, box, span = len(keypoints_2d), view_from(camera, ELEVATION, turn), 1.0, None, 1.0
     if video is not None:
         about = video_info(video)
         shape, box = about.height / about.width, (-1.0, 1.0, -about.height / about.width, about.height / about.width)
-        span = float(np.median(np.ptp(keypoints_2d, axis=1).max(-1))) / (2 * shape)
+        span = float(np.nanmedian(np.ptp(keypoints_2d, axis=1).max(-1))) / (2 * shape)
     wide = size / float(np.clip(shape, 0.5, 2.0))
     most = max(0 if hypotheses is None else len(hypotheses) for *_, hypotheses in models)
     names = ["Input", *(name for name, *_ in models)]
@@ -141,7 +144,7 @@ def animate_models(
     flat = ImagePanel(
         axes[0], models[0][1], "input", box or box_around(keypoints_2d, 1.0), dark=True, pixels=pixels, span=span
     )
-    floors = [floor_heights(view, prediction, smooth=round(fps / 5)) for _, _, prediction, _ in models]
+    floors = floors or [floor_heights(view, prediction, smooth=round(fps / 5)) for _, _, prediction, _ in models]
     each = [limits_of(view, m[2], floor) for m, floor in zip(models, floors, strict=True)]
     widest = Limits(*(pick(astuple(n)[i] for n in each) for i, pick in enumerate((max, min, max, max))))
     built = [

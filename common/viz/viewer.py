@@ -40,13 +40,15 @@ def write_viewer(
     embed_video: bool = False,
     title: str = "3D poses",
     note: str = "",
+    floor: float | None = None,
     most_hypotheses: int = 20,
 ) -> None:
     """Write the viewer of some people (dictionaries as in `common.files.poses`), all at one frame rate.
 
     frame: of the positions, 'camera' (x right, y down, z forward) or 'world' (z up); size: (width, height) of the
     image that the 2D joints belong to, pixels; video: shown under them, named relative to the page, or inside it with
-    `embed_video`; note: on what the model was trained. At most `most_hypotheses` of each person are drawn.
+    `embed_video`; note: on what the model was trained; floor: its height in the frame, where it is known. At most
+    `most_hypotheses` of each person are drawn. Joints that are not `known` are not drawn.
     """
     path = Path(path)
     if not people:
@@ -55,7 +57,9 @@ def write_viewer(
     packed = [_pack_person(person, turn, most_hypotheses) for person in people]
     spreads = [_spread(person) for person in people]
     spreads = np.concatenate([s.ravel() for s in spreads if s is not None] or [np.zeros(1)])
-    lowest = np.concatenate([(np.asarray(person["positions"]) @ turn.T)[..., 2].min(-1) for person in people])
+    if floor is None:
+        heights = [(np.asarray(person["positions"]) @ turn.T)[..., 2].min(-1) for person in people]
+        floor = float(np.nanpercentile(np.concatenate(heights), 5))
     data = {
         "title": visible(title),
         "note": visible(note),
@@ -70,8 +74,8 @@ def write_viewer(
         },
         "image": list(size) if size else None,
         "video": _video(path, video, embed_video),
-        "floor": float(np.percentile(lowest, 5)),
-        "spread_scale": max(0.02, float(np.ceil(np.percentile(spreads, 98) * 50) / 50)),  # full steps of 20 mm
+        "floor": floor,
+        "spread_scale": max(0.02, float(np.ceil(np.nanpercentile(spreads, 98) * 50) / 50)),  # full steps of 20 mm
         "people": packed,
     }
     save_text(path, _page(data))
@@ -110,8 +114,11 @@ def _spread(person: Person) -> np.ndarray | None:
 
 def _pack_person(person: Person, turn: np.ndarray, most: int) -> dict:
     positions = np.asarray(person["positions"])
-    if positions.ndim != 3 or not np.isfinite(positions).all():
-        raise UserError(f"person {person['id']}: the viewer needs finite positions (frames, joints, 3)")
+    if positions.ndim != 3 or not np.isfinite(positions).any():
+        raise UserError(f"person {person['id']}: the viewer needs positions (frames, joints, 3)")
+    known = np.isfinite(positions).all(-1)
+    if person.get("known") is not None:
+        known &= np.asarray(person["known"])
     hypotheses = person.get("hypotheses")
     hypotheses = np.asarray(hypotheses)[:most] if hypotheses is not None and len(hypotheses) > 1 else None
     mask = person.get("mask")
@@ -127,17 +134,30 @@ def _pack_person(person: Person, turn: np.ndarray, most: int) -> dict:
         "spread": pack(_spread(person), channels=1),
         "keypoints": pack(person.get("keypoints_2d")),
         "mask": pack(None if mask is None else np.asarray(mask, np.float32), channels=1),
+        "known": None if known.all() else pack(known.astype(np.float32), channels=1),
     }
+
+
+def _held(values: np.ndarray) -> np.ndarray:
+    """Values (..., T, J, C) or (T, J) with the last finite frame held where a frame is not finite."""
+    if np.isfinite(values).all():
+        return values
+    axis = max(0, values.ndim - 3)
+    good = np.isfinite(values).all(tuple(n for n in range(values.ndim) if n != axis))
+    index = np.maximum.accumulate(np.where(good, np.arange(len(good)), -1))
+    index[index < 0] = np.flatnonzero(good)[0]
+    return np.take(values, index, axis)
 
 
 def pack(values: np.ndarray | None, channels: int | None = None) -> dict | None:
     """An array as little-endian int16 in base64: value = integer * scale + offset of its channel (the last axis).
 
-    The step is 1 / 65534 of the widest channel's range: 0.15 mm where a person walks ten metres.
+    The step is 1 / 65534 of the widest channel's range: 0.15 mm where a person walks ten metres. What is not finite
+    takes the place of the frame before; time is the axis before the joints.
     """
     if values is None:
         return None
-    values = np.asarray(values, np.float64)
+    values = _held(np.asarray(values, np.float64))
     flat = values.reshape(-1, channels or values.shape[-1])
     low, high = flat.min(0), flat.max(0)
     offset = (low + high) / 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from common.engine.cards import trained_on
 from common.engine.opening import Opened
@@ -14,10 +16,16 @@ from common.files.bvh import write_bvh
 from common.files.poses import Person, write_poses
 from common.files.writing import save_text
 from common.geometry.camera import Camera, pixels_to_screen
+from common.geometry.ground import ground_axes, on_ground
+from common.geometry.skeleton import Skeleton, part_of
 from common.settings.wild import OutputSettings
 from common.viz.animation import animate_models
 from common.viz.viewer import write_viewer
+from common.wild.cleaning import runs
 from common.wild.inputs import Source
+
+LEVEL = (0.0, -1.0, 0.0)  # up, of a camera that is level
+PLACED = ("positions", "hypotheses", "truth")
 
 
 def write_model(
@@ -32,16 +40,41 @@ def write_model(
         written.append(folder / "poses.npz")
     if "bvh" in asked.outputs:
         for person in people:
-            path = folder / f"person_{person['id']}.bvh"
-            write_bvh(path, person["positions"], model.skeleton, source.fps, unit=asked.bvh_unit)
-            written.append(path)
+            for name, skeleton, positions in stretches(person, model.skeleton):
+                path = folder / f"{name}.bvh"
+                write_bvh(path, positions, skeleton, source.fps, frame="world", unit=asked.bvh_unit)
+                written.append(path)
     if "viewer" in asked.outputs:
         path = folder / "viewer.html"
         video, embed = source.video, asked.embed_video
-        write_viewer(path, people, source.fps, model.skeleton, size=source.size, video=video, embed_video=embed,
-                     title=title, note=note)  # fmt: skip
+        shown = [person | {key: grounded(person, person[key]) for key in PLACED if person.get(key) is not None}
+                 for person in people]  # fmt: skip
+        floor = 0.0 if all("floor" in person for person in people) else None
+        write_viewer(path, shown, source.fps, model.skeleton, frame="world", size=source.size, video=video,
+                     embed_video=embed, title=title, note=note, floor=floor)  # fmt: skip
         written.append(path)
     return written
+
+
+def grounded(person: Person, points: np.ndarray) -> np.ndarray:
+    """Points (..., 3) of a person in the frame of the ground: x right, y ahead, z up; of a level camera where the
+    ground is unknown."""
+    return on_ground(points, person.get("up", LEVEL), person.get("floor", 0.0))
+
+
+def stretches(person: Person, skeleton: Skeleton) -> list[tuple[str, Skeleton, np.ndarray]]:
+    """A person for files that know no gaps and no missing joints: (name, skeleton, positions (T, J, 3)) on the ground.
+
+    One for each stretch of presence, named after its first frame but for the first one; joints that are guesses all
+    through it are left out.
+    """
+    out = []
+    for first, end in runs(np.isfinite(person["positions"]).all((1, 2))):
+        known = person["known"][first:end].any(0) if "known" in person else np.ones(len(skeleton), bool)
+        part, joints = part_of(skeleton, np.flatnonzero(known))
+        name = f"person_{person['id']}" + (f"_frame_{person.get('first', 0) + first}" if out else "")
+        out.append((name, part, grounded(person, person["positions"][first:end, joints])))
+    return out
 
 
 def write_videos(
@@ -59,13 +92,19 @@ def write_videos(
     for rows in zip(*lifted, strict=True):  # one person, by every model
         person = rows[0]
         name = f"video{ending}" if len(lifted[0]) == 1 else f"video_{person['id']}{ending}"
-        keypoints = torch.from_numpy(np.asarray(person["keypoints_2d"], np.float32))
-        panels = []
+        known = person.get("known", np.ones(np.shape(person["keypoints_2d"])[:2], bool))[
+            ..., None
+        ]  # guesses: not drawn
+        keypoints = torch.from_numpy(np.where(known, person["keypoints_2d"], np.nan).astype(np.float32))
+        panels, floors, up = [], [], person.get("up")
         for model, row in zip(models, rows, strict=True):
             root = row["positions"][:, model.skeleton.root, None]  # (T, 1, 3)
             hypotheses = row.get("hypotheses")
             hypotheses = hypotheses - root if hypotheses is not None and len(hypotheses) > 1 else None
-            panels.append((model.name, model.skeleton, row["positions"] - root, hypotheses))
+            hypotheses = None if hypotheses is None else np.where(known, hypotheses, np.nan)
+            panels.append((model.name, model.skeleton, np.where(known, row["positions"] - root, np.nan), hypotheses))
+            if up is not None:
+                floors.append(row["floor"] - root[:, 0] @ up)
         written.append(
             animate_models(
                 folder / name,
@@ -76,9 +115,17 @@ def write_videos(
                 caption=caption,
                 first=person.get("first", 0),
                 roots=person["positions"][:, models[0].skeleton.root],
+                camera=None if up is None else replace(camera, rotation=quaternion_of(ground_axes(up))),
+                floors=floors or None,
             )
         )
     return written
+
+
+def quaternion_of(axes: np.ndarray) -> tuple[float, ...]:
+    """Camera to ground as (w, x, y, z), from the ground's axes in the camera's frame."""
+    x, y, z, w = Rotation.from_matrix(axes).as_quat()
+    return tuple(map(float, (w, x, y, z)))
 
 
 def write_about(folder: Path, models: list[Opened], written: list[Path], title: str, facts: dict) -> Path:

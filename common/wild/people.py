@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from common.engine.devices import Place
 from common.engine.evaluate import Sampling
 from common.engine.opening import Opened
+from common.errors import UserError
 from common.files.poses import Person
 from common.geometry.camera import Camera
 from common.geometry.skeleton import Skeleton
 from common.settings.wild import LENS, LiftingSettings, WildSettings
 from common.wild import lifting
-from common.wild.cleaning import clean
+from common.wild.bodies import believable
+from common.wild.cleaning import Cleaned, clean, runs
 from common.wild.lifting import lift_person
 from common.wild.tracking import Track
 
 WINDOWS = 16  # at a time
+LEAST_KNOWN = 0.5  # of a person's joints: who shows less is left out
+# Words for what is unseen, the larger parts first; a part is told when none of its joints is known.
+LIMBS = {
+    "legs": ("LKnee", "LFoot", "LAnkle", "RKnee", "RFoot", "RAnkle"),
+    "left leg": ("LKnee", "LFoot", "LAnkle"),
+    "right leg": ("RKnee", "RFoot", "RAnkle"),
+    "feet": ("LFoot", "LAnkle", "RFoot", "RAnkle"),
+    "left foot": ("LFoot", "LAnkle"),
+    "right foot": ("RFoot", "RAnkle"),
+    "arms": ("LElbow", "LWrist", "RElbow", "RWrist"),
+    "left arm": ("LElbow", "LWrist"),
+    "right arm": ("RElbow", "RWrist"),
+    "hands": ("LWrist", "RWrist"),
+    "left hand": ("LWrist",),
+    "right hand": ("RWrist",),
+    "head": ("Nose", "Head", "HeadTop"),
+    "hips": ("LHip", "RHip"),
+}
 
 
 def camera_of(asked: LiftingSettings, size: tuple[int, int]) -> Camera:
@@ -38,22 +60,71 @@ def lift_people(
     camera: Camera,
     settings: WildSettings,
     place: Place,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Person]:
-    """Every track, in pixels of `layout`, through one model: people as in `common.files.poses`, camera frame."""
-    people = []
+    """Every track, in pixels of `layout`, through one model: people as in `common.files.poses`, camera frame.
+
+    Says who is left out, and which limbs are guesses. Raises UserError where nobody is left.
+    """
+    people, confidences = [], []
     for track in tracks:
-        keypoints, confidence, mask = clean(track, layout, model.skeleton, settings.input.threshold)
-        person = lift_person(
+        seen = clean(track, layout, model.skeleton, settings.input.threshold, fps)
+        share = seen.known[seen.present].mean()
+        if share < LEAST_KNOWN and not settings.body.keep_all:
+            say(f"person {track.id}: mostly unseen ({share:.0%} of the joints known), left out; --keep-all keeps it")
+            continue
+        for line in unseen_limbs(seen.known, seen.present, model.skeleton, fps):
+            say(f"person {track.id}: {line}")
+        people.append(_lift(model, track, seen, fps, camera, settings, place))
+        confidences.append(seen.confidence)
+    if not people:
+        raise UserError("nobody of whom half was seen; --keep-all lifts those who are there")
+    smoothing = settings.lifting.root_smoothing
+    return believable(people, confidences, model.skeleton, camera, fps, settings.body, smoothing)
+
+
+def _lift(
+    model: Opened, track: Track, seen: Cleaned, fps: float, camera: Camera, settings: WildSettings, place: Place
+) -> Person:
+    """One person as the network sees it: every stretch of presence by itself, NaN between them."""
+    shape, arrays = seen.keypoints.shape[:2], {}
+    for first, end in runs(seen.present):
+        lifted = lift_person(
             model,
-            keypoints,
-            confidence,
+            seen.keypoints[first:end],
+            seen.confidence[first:end],
             fps,
             camera,
             sampling_of(settings),
             settings.lifting.aggregation,
             place,
             settings.lifting.root_smoothing,
-            name=str(track.id),
+            name=str(track.id) if first == 0 else f"{track.id} from {first}",
         )
-        people.append({"id": track.id, "first": track.first, **person, "keypoints_2d": keypoints, "mask": mask})
-    return people
+        for key, value in lifted.items():
+            axis = 1 if key == "hypotheses" else 0
+            whole = arrays.setdefault(key, np.full((*value.shape[:axis], *shape, *value.shape[axis + 2 :]), np.nan,
+                                                   np.float32))  # fmt: skip
+            whole[(slice(None),) * axis + (slice(first, end),)] = value
+    about = {"keypoints_2d": seen.keypoints, "mask": seen.mask, "known": seen.known}
+    return {"id": track.id, "first": track.first, **arrays, **about}
+
+
+def unseen_limbs(known: np.ndarray, present: np.ndarray, skeleton: Skeleton, fps: float) -> list[str]:
+    """What to say of limbs whose place is a guess: 'legs never seen', 'left arm unseen for 2.4 s'."""
+    left = {frozenset(j for j in joints if j in skeleton.joints): name for name, joints in LIMBS.items()}
+    said: dict[str, list[str]] = {}
+    told: set[str] = set()
+    for joints, name in left.items():
+        if not joints or joints & told:
+            continue
+        gone = present & ~known[:, [skeleton.index(j) for j in joints]].any(1)
+        longest = max((end - first for first, end in runs(gone)), default=0)
+        if longest == 0:
+            continue
+        told |= joints
+        when = "never seen" if gone.sum() == present.sum() else f"unseen for {longest / fps:.1f} s"
+        said.setdefault(when, []).append(name)
+    lines = [f"{', '.join(names)} {when}" for when, names in said.items()]
+    absent = [(end - first) / fps for first, end in runs(~present)]
+    return lines + ([f"away for {' s, '.join(f'{s:.1f}' for s in absent)} s: no poses there"] if absent else [])

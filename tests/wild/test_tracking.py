@@ -95,13 +95,16 @@ def test_clean_masks_what_was_not_seen():
     points[7, knee, 2] = 0.1  # not sure
     feet = [HALPE_26.index(j) for j in ("LBigToe", "LSmallToe", "LHeel")]
     points[:, [ankle, *feet]] = 0  # never seen
-    keypoints, confidence, mask = clean(Track(0, 0, points), HALPE_26)
+    cleaned = clean(Track(0, 0, points), HALPE_26)
+    keypoints, confidence, mask = cleaned.keypoints, cleaned.confidence, cleaned.mask
     assert keypoints.shape == (20, 17, 2) and mask.shape == confidence.shape == (20, 17)
     spine, thorax, foot = (H36M_17.index(j) for j in ("Spine", "Thorax", "LFoot"))
     assert not mask[5, [spine, thorax]].any() and mask[4].sum() == 16
     assert not mask[7, H36M_17.index("RKnee")] and not mask[:, foot].any()
-    np.testing.assert_allclose(keypoints[5, thorax], points[[4, 6], neck, :2].mean(0), rtol=1e-5)
-    np.testing.assert_array_equal(keypoints[:, foot], keypoints[:, H36M_17.index("LKnee")])
+    near = HALPE_26.index("Nose")  # the neck's nearest joint that is seen
+    aside = (points[[4, 6], neck, :2] - points[[4, 6], near, :2]).mean(0)
+    np.testing.assert_allclose(keypoints[5, thorax], points[5, near, :2] + aside, rtol=1e-4)
+    assert cleaned.known.sum(0).tolist() == [0 if j == foot else 20 for j in range(17)] and cleaned.present.all()
     assert (confidence[~mask] == 0).all() and (confidence[mask] > 0.8).all()
 
 

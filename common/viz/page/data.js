@@ -16,7 +16,7 @@ function unpack(part) {
 const PEOPLE = DATA.people.map((p) => ({
   id: p.id, label: p.label, first: p.first, count: p.count, H: p.hypotheses_count,
   pose: unpack(p.pose), hypotheses: unpack(p.hypotheses), spread: unpack(p.spread),
-  truth: unpack(p.truth), keypoints: unpack(p.keypoints), mask: unpack(p.mask), hidden: false,
+  truth: unpack(p.truth), keypoints: unpack(p.keypoints), mask: unpack(p.mask), known: unpack(p.known), hidden: false,
 }));
 
 // One frame (width values) of an array, at a fractional frame between two of them.
@@ -30,8 +30,14 @@ function at(array, frame, width, base = 0) {
   return out;
 }
 
+// Which joints of a person are known in a frame: all but those that were unseen for long.
+function knownJoints(person, frame) {
+  return person.known ? at(person.known, Math.round(frame), J) : new Float32Array(J).fill(1);
+}
+
 // Where a person is in the page's time, or -1 where absent.
 function localFrame(person, t) {
   const frame = t - person.first;
+  if (person.known && frame >= 0 && frame <= person.count - 1 && !knownJoints(person, frame).some((k) => k > 0.5)) return -1;
   return frame >= -1e-6 && frame <= person.count - 1 + 1e-6 ? Math.min(Math.max(frame, 0), person.count - 1) : -1;
 }

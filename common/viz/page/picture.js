@@ -55,7 +55,9 @@ function drawPicture(t, layers, chosen) {
     const seen = person.mask && at(person.mask, Math.round(frame), J);
     const place = (j) => [x0 + points[2 * j] * scale, y0 + points[2 * j + 1] * scale];
     context.globalAlpha = chosen >= 0 && chosen !== n ? 0.4 : 0.95;
+    const known = knownJoints(person, frame);
     for (const [j, p] of BONES) {
+      if (!(known[j] > 0.5 && known[p] > 0.5)) continue;
       context.setLineDash(seen && !(seen[j] > 0.5 && seen[p] > 0.5) ? [3, 5] : []);
       for (const [style, width] of [["rgba(0,0,0,.55)", 4.5], [sideColour(j), 2.5]]) {
         context.strokeStyle = style;
@@ -68,6 +70,7 @@ function drawPicture(t, layers, chosen) {
     }
     context.setLineDash([]);
     for (let j = 0; j < J; j++) {
+      if (known[j] < 0.5) continue;
       context.beginPath();
       context.arc(...place(j), 3.2, 0, 2 * Math.PI);
       context.fillStyle = seen && seen[j] < 0.5 ? colours.panel : sideColour(j);

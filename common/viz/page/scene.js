@@ -107,10 +107,11 @@ function sideColour(j) {
   return DATA.skeleton.right.includes(j) ? colours.right : colours.middle;
 }
 
-function strokeBones(context, v, pose, style, width, alpha) {
+function strokeBones(context, v, pose, style, width, alpha, known) {
   context.globalAlpha = alpha;
   context.lineWidth = width;
   for (const [j, p] of BONES) {
+    if (known && !(known[j] > 0.5 && known[p] > 0.5)) continue;
     context.strokeStyle = typeof style === "string" ? style : style(j);
     segment(context, v, ...[j, p].map((k) => [pose[3 * k], pose[3 * k + 1], pose[3 * k + 2]]));
   }
@@ -118,9 +119,10 @@ function strokeBones(context, v, pose, style, width, alpha) {
 }
 
 // The bones straight down on the floor, in one stroke: where they overlap the shadow gets no darker.
-function drawShadow(context, v, pose) {
+function drawShadow(context, v, pose, known) {
   context.beginPath();
   for (const [j, p] of BONES) {
+    if (!(known[j] > 0.5 && known[p] > 0.5)) continue;
     const [a, b] = [j, p].map((k) => toCamera(v, pose[3 * k], pose[3 * k + 1], DATA.floor));
     if (a[2] < NEAR || b[2] < NEAR) continue;
     context.moveTo(...toScreen(v, a));
@@ -147,14 +149,15 @@ function drawScene(t, layers, chosen) {
     const spread = person.spread && at(person.spread, frame, J);
     const aside = chosen >= 0 && chosen !== n;
     const colour = (j) => (layers.spread && spread ? rampColour(spread[j] / DATA.spread_scale) : sideColour(j));
-    if (layers.floor) drawShadow(context, v, pose);
+    const known = knownJoints(person, frame);
+    if (layers.floor) drawShadow(context, v, pose, known);
     if (layers.hypotheses && person.hypotheses)
       for (let k = 0; k < person.H; k++)
-        strokeBones(context, v, at(person.hypotheses, frame, 3 * J, k * person.count), colour, 1.4, aside ? 0.12 : 0.34);
-    for (const [j, p] of BONES) solid.push(bone(v, pose, j, p, colour(j), aside));
+        strokeBones(context, v, at(person.hypotheses, frame, 3 * J, k * person.count), colour, 1.4, aside ? 0.12 : 0.34, known);
+    for (const [j, p] of BONES) if (known[j] > 0.5 && known[p] > 0.5) solid.push(bone(v, pose, j, p, colour(j), aside));
     for (let j = 0; j < J; j++) {
       const c = toCamera(v, pose[3 * j], pose[3 * j + 1], pose[3 * j + 2]);
-      if (c[2] < NEAR) continue;
+      if (c[2] < NEAR || known[j] < 0.5) continue;
       const [x, y] = toScreen(v, c);
       joints.push({ x, y, person, joint: j, spread: spread ? spread[j] : null });
       solid.push({ depth: c[2] - 0.02, x, y, radius: (0.028 * v.focal) / c[2], colour: colour(j), aside });
