@@ -42,12 +42,17 @@ def index(folders: Iterable[Path], leave_out: Path) -> list[Path]:
 
 
 def _walk(top: Path, leave_out: Path, bar: tqdm) -> Iterator[Path]:
-    for folder, below, files in os.walk(top):
-        bar.update()
+    met = {leave_out.resolve()}  # folders are often links; each is walked once
+    for folder, below, files in os.walk(top, followlinks=True):
         here = Path(folder)
+        if here.resolve() in met:
+            below.clear()
+            continue
+        met.add(here.resolve())
+        bar.update()
         if len(here.relative_to(top).parts) >= DEPTH:
             below.clear()
-        below[:] = sorted(n for n in below if not n.startswith(".") and here / n != leave_out and n != "node_modules")
+        below[:] = sorted(name for name in below if not name.startswith(".") and name != "node_modules")
         yield from (here / name for name in below if name == OUTPUTS)
         yield from (here / name for name in sorted(files) if Path(name).suffix in KINDS)
 

@@ -140,10 +140,12 @@ def fitted_intrinsics(root: Path) -> dict[str, object] | None:
     return {"how": HOW_FITTED, "people": people} if people else None
 
 
-def about_intrinsics(root: Path) -> str | None:
-    """What was fitted, in one line, or None where nothing could be."""
+def about_intrinsics(root: Path) -> str:
+    """What was fitted, in one line, or why nothing was."""
     lines = [f"{person}: {'; '.join(map(told, facts))}" for person, (_, facts) in calibrate(root).items()]
-    return f"intrinsics {HOW_FITTED}: {' | '.join(lines)}" if lines else None
+    if not lines:
+        return f"no intrinsics: they are fitted where data_2d_humaneva15_gt.npz lies beside the 3D, in {root}"
+    return f"intrinsics {HOW_FITTED}: {' | '.join(lines)}"
 
 
 def h36m_as_humaneva(clips: list[Clip]) -> list[Clip]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from common.datasets.windows import Batch, Windows
 from common.engine.devices import Place
 from common.engine.log import say
-from common.scoring.annotations import has_annotations
+from common.scoring.annotations import missing_annotations
 from common.scoring.export import scoring_lines, write_predictions
 from common.scoring.tables import printable
 from common.scoring.threedhp import score_folder
@@ -51,13 +51,13 @@ class PoseCollector:
 
 def score_exports(folder: Path, annotations: Path, labels: str, columns: list[str]) -> dict | None:
     """Score the exports if the annotations are there, print and return the tables; say how to score them by hand."""
-    scores = None
-    if has_annotations(annotations):
+    scores, missing = None, missing_annotations(annotations)
+    if not missing:
         scores = score_folder(folder, annotations, labels=labels, modes=columns)
         print(printable(scores))
         print("To score the exports again:")
     else:
-        say(f"No TS*/annot_data.mat in {annotations}: PCK and AUC are not computed. docs/3dhp.md says how to get it.")
+        say(f"No {missing} in {annotations}: PCK and AUC are not computed. docs/3dhp.md says how to get it.")
         print("Once it is there:")
     mode = "J_Agg" if "J_Agg" in columns else columns[0]
     for program, line in scoring_lines(folder, annotations, labels, mode).items():

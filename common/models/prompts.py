@@ -55,7 +55,8 @@ def read_prompts(path: Path, layout: Layout) -> tuple[list[str], Tensor, Tensor]
     for one from a random tower.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such prompt file; `python -m common.models.prompts --out {path}` makes it")
+        how = f"`python -m common.models.prompts --layout {layout.name} --out {path}` makes it"
+        raise UserError(f"{path}: no such prompt file; {how}")
     tensors, metadata = load_safetensors(path, "prompt file")
     if "prompts" not in metadata or set(tensors) != {"features", "positions"}:
         raise UserError(f"{path}: not a prompt file; `python -m common.models.prompts` makes one")

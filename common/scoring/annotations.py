@@ -63,9 +63,11 @@ class Annotation:
         return len(self.poses)
 
 
-def has_annotations(folder: Path) -> bool:
-    """Whether all six sequences can be scored from this folder."""
-    return all((Path(folder) / name / "annot_data.mat").is_file() for name in SEQUENCES)
+def missing_annotations(folder: Path) -> str:
+    """Which of the six sequences cannot be scored from this folder, in words; empty where all can."""
+    missing = [name for name in SEQUENCES if not (Path(folder) / name / "annot_data.mat").is_file()]
+    names = "TS*" if len(missing) == len(SEQUENCES) else ", ".join(missing)
+    return f"{names}/annot_data.mat" if missing else ""
 
 
 def read_annotation(folder: Path, sequence: str, labels: str = "annot3") -> Annotation:

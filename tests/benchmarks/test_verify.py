@@ -163,6 +163,17 @@ def test_both_files_come_out_of_one_folder(tmp_path):
     assert [path.parent.name for path in found.values()] == ["a", "c"]  # a loader joins them, linked into one folder
 
 
+def test_linked_folders_are_looked_in_once(tmp_path):
+    (tmp_path / "disk" / "h36m").mkdir(parents=True)
+    np.savez(tmp_path / "disk" / "h36m" / "data_3d_h36m.npz", positions_3d={})
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "clone" / "data").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "round").symlink_to(tmp_path / "clone")
+    found = places.index([tmp_path / "clone"], tmp_path / "out")
+    assert [str(path.relative_to(tmp_path)) for path in found] == ["clone/data/h36m/data_3d_h36m.npz"]
+    assert not places.index([tmp_path / "clone"], tmp_path / "disk")
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

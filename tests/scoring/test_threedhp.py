@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 
 from common.errors import UserError
-from common.scoring.annotations import ACTIVITIES, has_annotations, read_annotation
+from common.scoring.annotations import ACTIVITIES, missing_annotations, read_annotation
 from common.scoring.export import read_predictions, write_predictions
 from common.scoring.threedhp import main, score_folder
 
@@ -40,9 +40,10 @@ def test_annotation_is_read_in_its_order(annotations):
 
 def test_annotations_are_there_or_not(annotations):
     folder, _ = annotations
-    assert has_annotations(folder)
+    assert missing_annotations(folder) == ""
     (folder / "TS4" / "annot_data.mat").unlink()
-    assert not has_annotations(folder)
+    assert missing_annotations(folder) == "TS4/annot_data.mat"
+    assert missing_annotations(folder / "elsewhere") == "TS*/annot_data.mat"
 
 
 @pytest.mark.parametrize("noise", [(20.0,), (60.0, 30.0, 15.0)])
