@@ -25,6 +25,8 @@ NOTES = """\
   read by FFmpeg's own decoders. Who passes on an environment, not this software alone, passes on these libraries too;
   PyAV built against an FFmpeg without them (`pip install av --no-binary av`) works as well.
 - **opencv-python**, which rtmlib brings, carries FFmpeg under the LGPL 2.1 and Qt under the LGPL 3.
+- **mediapipe** is not installed. Its wheel (Apache-2.0) is opened once for the two networks of BlazePose, which are
+  Google's and under the same licence; they go to `~/.cache/blazepose`, and nothing of it is part of this software.
 - **nvidia-...** packages, which PyTorch brings on Linux, are NVIDIA's own and not open; PyTorch for the CPU needs none.
 """
 

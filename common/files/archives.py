@@ -84,6 +84,12 @@ def load_archive(path: str | Path, members: Collection[str] | None = None) -> di
             return {member: _array(archive.read(name), path, budget) for member, name in wanted.items()}
 
 
+def load_members(path: str | Path, names: Collection[str]) -> dict[str, bytes]:
+    """The bytes of some members of a zip archive. Raises UserError for a damaged one and where one is not there."""
+    with reading(path, "zip archive", "zip") as path, Zip(path, Budget(path, path.stat().st_size)) as archive:
+        return {name: bytes(archive.read(name)) for name in names}
+
+
 def load_array(path: str | Path) -> object:
     """Read an `.npy` file under the same restriction."""
     with reading(path, ".npy file", "npy") as path:

@@ -1,6 +1,7 @@
 """Videos in and out, without ffmpeg on the PATH: frames are plain uint8 RGB arrays (height, width, 3).
 
-PyAV reads, and writes MP4 and WebM; Pillow writes GIF. The codec is VP9 (libvpx, BSD licence), which browsers and VLC
+PyAV reads, and writes MP4 and WebM; Pillow writes GIF. A picture is a video of one frame, a folder of pictures one of
+many. The codec is VP9 (libvpx, BSD licence), which browsers and VLC
 play: H.264 would need x264, whose licence is the GPL. A file appears under its name only when it is complete.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +25,8 @@ from common.files.writing import whole_file
 
 LARGEST_SIDE = 16384  # pixels of a video that is read
 ENDINGS = (".mp4", ".webm", ".gif")
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # names of pictures in a folder
+PICTURES_FPS = 25.0  # what pictures count as, where nobody says it
 CODEC = "libvpx-vp9"
 # Constant quality at the speed of a live encoder; "screen" is the encoder's name for drawn pictures.
 QUALITY = {"crf": "20", "b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "1", "tune-content": "screen"}
@@ -45,12 +49,25 @@ def video_info(path: Path | str) -> VideoInfo:
     return VideoInfo(first.shape[1], first.shape[0], fps)
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in the order of the numbers in their names: 2.jpg before 10.jpg."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith(".")]
+    return sorted(found, key=lambda path: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", path.name)])
+
+
+def is_pictures(path: Path | str) -> bool:
+    """Whether this is a picture, or a folder of them: something without a rate of its own."""
+    path = Path(path)
+    return path.is_dir() or path.suffix.lower() in PICTURES
+
+
 def read_frames(
     path: Path | str, *, skip: int = 0, limit: int | None = None, downsample: int = 1, fps: float | None = None
 ) -> Iterator[np.ndarray]:
-    """Yield the frames of a video, upright, uint8 RGB (height, width, 3).
+    """Yield the frames of a video, of a picture or of a folder of pictures, upright, uint8 RGB (height, width, 3).
 
-    fps: first bring the video to this rate, by repeating or dropping frames; None keeps its own frames.
+    fps: first bring the video to this rate, by repeating or dropping frames; None keeps its own frames, and pictures
+    are always kept.
     Then leave out the first `skip` frames, take every `downsample`-th of the rest, and at most `limit` of those.
     Raises UserError where the file is missing or cannot be read as a video.
     """
@@ -60,7 +77,7 @@ def read_frames(
         return
     taken = 0
     with contextlib.closing(_decode(path)) as decoded:
-        frames = (frame for _, frame, _ in decoded) if fps is None else _at_rate(decoded, fps)
+        frames = (frame for _, frame, _ in decoded) if fps is None or is_pictures(path) else _at_rate(decoded, fps)
         for number, frame in enumerate(frames):
             if number < skip or (number - skip) % downsample:
                 continue
@@ -91,15 +108,29 @@ def _at_rate(decoded: Iterator[tuple[float, np.ndarray, float]], fps: float) -> 
 def _decode(path: Path | str) -> Iterator[tuple[float, np.ndarray, float]]:
     """Yield (seconds, frame, the video's rate) for each frame. UserError where there is none."""
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"video not found: {path}")
     if not importlib.util.find_spec("av"):
         raise UserError("reading a video needs PyAV: pip install av")
-    frames = _decode_pyav(path)
+    frames = _decode_pyav(path) if path.is_file() else _decode_folder(path)
     first = next(frames, None)
     if first is None:
         raise UserError(f"{path} holds no picture")
     yield from chain([first], frames)
+
+
+def _decode_folder(folder: Path) -> Iterator[tuple[float, np.ndarray, float]]:
+    """The pictures of a folder, all of one size, one frame each."""
+    size = None
+    for number, path in enumerate(pictures_in(folder)):
+        _, image, _ = next(_decode_pyav(path), (0, None, 0))
+        if image is None:
+            raise UserError(f"{path} holds no picture")
+        size = size or image.shape
+        if image.shape != size:
+            raise UserError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels, but the pictures before it have "
+                            f"{size[1]} x {size[0]}")  # fmt: skip
+        yield number / PICTURES_FPS, image, PICTURES_FPS
 
 
 def _decode_pyav(path: Path) -> Iterator[tuple[float, np.ndarray, float]]:

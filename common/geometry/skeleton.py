@@ -132,6 +132,34 @@ BODY_25B = _skeleton(
     "Neck",
 )
 
+# OpenPose's oldest layout, of COCO's 17 joints and a neck.
+OPENPOSE_18 = _skeleton(
+    "openpose_18",
+    "Nose<Neck Neck< RShoulder<Neck RElbow<RShoulder RWrist<RElbow LShoulder<Neck LElbow<LShoulder LWrist<LElbow "
+    "RHip<Neck RKnee<RHip RAnkle<RKnee LHip<Neck LKnee<LHip LAnkle<LKnee REye<Nose LEye<Nose REar<REye LEar<LEye",
+    "Neck",
+)
+
+# MediaPipe's landmarks; its foot index is the tip of the big toe.
+BLAZEPOSE_33 = _skeleton(
+    "blazepose_33",
+    "Nose< LEyeInner<Nose LEye<LEyeInner LEyeOuter<LEye REyeInner<Nose REye<REyeInner REyeOuter<REye LEar<LEyeOuter "
+    "REar<REyeOuter LMouth<Nose RMouth<Nose LShoulder<Nose RShoulder<Nose LElbow<LShoulder RElbow<RShoulder "
+    "LWrist<LElbow RWrist<RElbow LPinky<LWrist RPinky<RWrist LIndex<LWrist RIndex<RWrist LThumb<LWrist RThumb<RWrist "
+    "LHip<LShoulder RHip<RShoulder LKnee<LHip RKnee<RHip LAnkle<LKnee RAnkle<RKnee LHeel<LAnkle RHeel<RAnkle "
+    "LBigToe<LAnkle RBigToe<RAnkle",
+    "Nose",
+)
+
+# COCO's 17 joints, then the feet as far as BlazePose knows them: what common/wild/blazepose finds.
+COCO_FEET_21 = _skeleton(
+    "coco_feet_21",
+    "Nose< LEye<Nose REye<Nose LEar<LEye REar<REye LShoulder<Nose RShoulder<Nose LElbow<LShoulder RElbow<RShoulder "
+    "LWrist<LElbow RWrist<RElbow LHip<LShoulder RHip<RShoulder LKnee<LHip RKnee<RHip LAnkle<LKnee RAnkle<RKnee "
+    "LBigToe<LAnkle LHeel<LAnkle RBigToe<RAnkle RHeel<RAnkle",
+    "Nose",
+)
+
 # ASPset-510's recorded joints.
 ASPSET_17 = _skeleton(
     "aspset_17",
@@ -140,7 +168,8 @@ ASPSET_17 = _skeleton(
     "Pelvis",
 )
 
-_ALL = (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17, STEREO_17, HALPE_26, BODY_25, BODY_25B, ASPSET_17)
+_ALL = (H36M_17, MPI_INF_3DHP_17, HUMANEVA_15, COCO_17, STEREO_17, HALPE_26, BODY_25, BODY_25B, ASPSET_17,
+        OPENPOSE_18, BLAZEPOSE_33, COCO_FEET_21)  # fmt: skip
 SKELETONS = {skeleton.name: skeleton for skeleton in _ALL}
 
 
@@ -181,16 +210,21 @@ _MID_SHOULDERS = {"LShoulder": 0.5, "RShoulder": 0.5}
 _TRUNK = {"Hip": {"Hip": 1.0}, "Thorax": {"Neck": 1.0}, "Spine": {"Hip": 0.5, "Neck": 0.5}, "Nose": {"Nose": 1.0}}
 _H36M_OF_3DHP = {"Hip": "Pelvis", "Spine": "Spine", "Thorax": "Neck", "Nose": "Head", "Head": "HeadTop"}
 
+# The midpoint rule of MotionBERT and Grap2Eq, for layouts that hold COCO's joints.
+_H36M_OF_COCO = _H36M_LIMBS | {
+    "Hip": _MID_HIPS,
+    "Thorax": _MID_SHOULDERS,
+    "Spine": {j: w / 2 for j, w in (_MID_HIPS | _MID_SHOULDERS).items()},
+    "Nose": {"Nose": 1.0},
+    "Head": {"LEye": 0.5, "REye": 0.5},
+}
+_HUMANEVA_OF_COCO = _HUMANEVA_LIMBS | {"Pelvis": _MID_HIPS, "Thorax": _MID_SHOULDERS, "Head": {"Nose": 1.0}}
+
 _MAPS: dict[tuple[str, str], dict[str, dict[str, float]]] = {
-    # The midpoint rule of MotionBERT and Grap2Eq.
-    ("coco_17", "h36m_17"): _H36M_LIMBS
-    | {
-        "Hip": _MID_HIPS,
-        "Thorax": _MID_SHOULDERS,
-        "Spine": {j: w / 2 for j, w in (_MID_HIPS | _MID_SHOULDERS).items()},
-        "Nose": {"Nose": 1.0},
-        "Head": {"LEye": 0.5, "REye": 0.5},
-    },
+    **{(name, "h36m_17"): _H36M_OF_COCO for name in ("coco_17", "coco_feet_21", "blazepose_33")},
+    **{(name, "humaneva_15"): _HUMANEVA_OF_COCO for name in ("coco_17", "coco_feet_21", "blazepose_33")},
+    ("openpose_18", "h36m_17"): _H36M_OF_COCO
+    | {"Thorax": {"Neck": 1.0}, "Spine": {"Neck": 0.5} | {j: w / 2 for j, w in _MID_HIPS.items()}},
     # AlphaPose to Human3.6M as MotionBERT has it; BODY_25 has a neck and a hip too, but no head top.
     ("halpe_26", "h36m_17"): _H36M_LIMBS | _TRUNK | {"Head": {"Head": 1.0}},
     ("body_25", "h36m_17"): _H36M_LIMBS | _TRUNK | {"Head": {"LEye": 0.5, "REye": 0.5}},
@@ -202,8 +236,6 @@ _MAPS: dict[tuple[str, str], dict[str, dict[str, float]]] = {
         "Nose": {"Nose": 1.0},
         "Head": {"HeadTop": 1.0},
     },
-    ("coco_17", "humaneva_15"): _HUMANEVA_LIMBS
-    | {"Pelvis": _MID_HIPS, "Thorax": _MID_SHOULDERS, "Head": {"Nose": 1.0}},
     ("h36m_17", "humaneva_15"): {j: {j.replace("Ankle", "Foot"): 1.0} for j in _HUMANEVA_LIMBS}
     | {"Pelvis": {"Hip": 1.0}, "Thorax": {"Thorax": 1.0}, "Head": {"Nose": 1.0}},
     ("mpi_inf_3dhp_17", "h36m_17"): _H36M_LIMBS | {a: {b: 1.0} for a, b in _H36M_OF_3DHP.items()},

@@ -29,10 +29,10 @@ REQUIRED = {
     "pillow": "pictures", "tqdm": "progress", "filelock": "two runs in one folder", "PyYAML": "--config",
 }  # fmt: skip
 EXTRAS = {
-    "av": "reading and writing videos",
+    "ai-edge-litert": "people in videos (requirements-wild.txt)", "av": "reading and writing videos",
     "open_clip_torch": "text features of FinePOSE, GraphDiffu, Grap2Eq", "safetensors": "export --safetensors",
-    "onnx": "export --onnx", "onnxruntime": "export --onnx, people in videos", "onnxscript": "export --onnx",
-    "rtmlib": "people in videos (requirements-wild.txt)", "tensorboard": "logs; or use --nolog",
+    "onnx": "export --onnx", "onnxruntime": "export --onnx, --detector rtmlib", "onnxscript": "export --onnx",
+    "rtmlib": "main_wild.py --detector rtmlib", "tensorboard": "logs; or use --nolog",
 }  # fmt: skip
 MODULES = {"pillow": "PIL", "PyYAML": "yaml"}  # where the module is not called like its distribution
 OLDEST_TORCH = (2, 6)

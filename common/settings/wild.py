@@ -17,6 +17,7 @@ FOLDER, DEFAULT = "checkpoint/open", "open_mixste_27f.bin"
 LENS = 0.85  # focal length over the image's longer side where none is given: a phone's main camera when it films
 THRESHOLD = 0.3  # confidence below which a joint counts as missing
 KINDS = ("poses", "bvh", "viewer", "video")  # of output
+DETECTORS = ("blazepose", "rtmlib")
 SPEEDS = ("lightweight", "balanced", "performance")  # of rtmlib's networks
 AGGREGATES = ("P_Agg", "R_Agg", "J_Agg_fit")  # those of common.scoring.hypotheses that read nothing of the truth
 
@@ -44,7 +45,8 @@ class InputSettings:
     """Input."""
 
     input: str = flag(
-        "input", help="a video, or 2D keypoints: AlphaPose, OpenPose, COCO, MMPose (JSON), Detectron2 (npz), npy"
+        "input",
+        help="a video, a picture, a folder of pictures; or 2D keypoints: AlphaPose, OpenPose, COCO, MMPose and others",
     )
     video: str = flag("--video", help="video to show under a keypoint file", default="")
     layout: str = flag(
@@ -60,11 +62,16 @@ class InputSettings:
     threshold: float = flag(
         "--threshold", help="confidence below which a joint counts as missing", default=THRESHOLD, type=real(-1e3, 1e3)
     )
+    detector: str = flag(
+        "--detector", help="what finds people in a video or pictures", default=DETECTORS[0], choices=DETECTORS
+    )
     detector_weights: str = flag(
-        "--detector-weights", help="folder with rtmlib's .onnx files (default: its cache, or its download)", default=""
+        "--detector-weights",
+        help="folder with the detector's two networks, .tflite or rtmlib's .onnx (default: the cache, or a download)",
+        default="",
     )
     detector_speed: str = flag("--detector-speed", help="rtmlib's networks", default="balanced", choices=SPEEDS)
-    offline: bool = switch("--offline", help="fetch nothing from the network (rtmlib's networks)")
+    offline: bool = switch("--offline", help="fetch nothing from the network (the detector's networks)")
     gpu: str = flag("-gpu", "--gpu", help="number of the GPU; -1 is the CPU; mps", default="-1")
 
     @property

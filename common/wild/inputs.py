@@ -1,4 +1,4 @@
-"""What main_wild.py is given: a video, or a keypoint file with or without its video."""
+"""What main_wild.py is given: a video or pictures, or a keypoint file with or without its video."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common.engine.log import say
 from common.errors import UserError
-from common.files.video import VideoInfo, read_frames, video_info
+from common.files.video import VideoInfo, pictures_in, read_frames, video_info
 from common.geometry.skeleton import Skeleton
 from common.settings.wild import InputSettings
 from common.wild.detect import Detector, detect_people, load_detector
@@ -30,13 +31,20 @@ class Source:
 
 
 def read_source(asked: InputSettings) -> Source:
-    """Read the keypoint file, or find people in the video. Raises UserError for what is missing or unreadable."""
+    """Read the keypoint file, or find people in the video or pictures. Raises UserError for what cannot be read."""
     path = Path(asked.input)
-    if path.is_dir() or path.suffix.lower() in KEYPOINT_ENDINGS:
+    if _holds_keypoints(path):
         return _keypoint_file(path, asked)
     about, fps, detector, layout, images = _open_video(path, asked)
     detections = detect_people(images, detector, layout, fps)
     return Source(detections, detections.size or (about.width, about.height), fps, path)
+
+
+def _holds_keypoints(path: Path) -> bool:
+    """By the name; a folder holds them unless there are pictures in it and no .json files."""
+    if path.is_dir():
+        return next(path.glob("*.json"), None) is not None or not pictures_in(path)
+    return path.suffix.lower() in KEYPOINT_ENDINGS
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Coming:
 def open_stream(asked: InputSettings) -> Coming:
     """A keypoint file's frames, or a video's as the detector gets to them."""
     path = Path(asked.input)
-    if path.is_dir() or path.suffix.lower() in KEYPOINT_ENDINGS:
+    if _holds_keypoints(path):
         source = read_source(asked)
         return Coming(iter(source.detections.frames), source.detections.layout, source.size, source.fps, source.video)
     about, fps, detector, layout, images = _open_video(path, asked)
@@ -67,7 +75,11 @@ def _open_video(path: Path, asked: InputSettings) -> tuple[VideoInfo, float, Det
         raise UserError(f"{path}: no such file")
     about = video_info(path)
     fps = asked.fps or about.fps
-    detector, layout = load_detector(asked.detector_weights or None, asked.detector_speed, asked.device, asked.offline)
+    if path.is_dir() and not asked.fps:
+        say(f"note: pictures tell no rate: they count as {fps:g} a second; --fps says it")
+    detector, layout = load_detector(
+        asked.detector, asked.detector_weights or None, asked.detector_speed, asked.device, asked.offline
+    )
     images = read_frames(path, limit=asked.limit, fps=fps)  # a steady rate, also where the video's varies
     return about, fps, detector, layout, images
 

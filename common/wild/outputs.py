@@ -14,6 +14,7 @@ from common.engine.opening import Opened
 from common.errors import visible
 from common.files.bvh import write_bvh
 from common.files.poses import Person, write_poses
+from common.files.video import is_pictures
 from common.files.writing import save_text
 from common.geometry.camera import Camera, pixels_to_screen
 from common.geometry.ground import ground_axes, on_ground
@@ -46,7 +47,8 @@ def write_model(
                 written.append(path)
     if "viewer" in asked.outputs:
         path = folder / "viewer.html"
-        video, embed = source.video, asked.embed_video
+        video = None if source.video is None or is_pictures(source.video) else source.video  # pages play videos only
+        embed = asked.embed_video
         shown = [person | {key: grounded(person, person[key]) for key in PLACED if person.get(key) is not None}
                  for person in people]  # fmt: skip
         floor = 0.0 if all("floor" in person for person in people) else None

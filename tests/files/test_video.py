@@ -141,3 +141,30 @@ def test_a_broken_run_leaves_the_old_file_and_nothing_else(tmp_path, ending):
     with pytest.raises(RuntimeError, match="out of luck"):
         write_video(path, broken(), 10)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_picture_and_a_folder_of_them_are_videos_too(tmp_path):
+    """In the order of their numbers, upright as the camera says, never at another rate."""
+    from PIL import Image
+
+    for n in (10, 2, 1):
+        Image.fromarray(np.full((24, 40, 3), 20 * n, np.uint8)).save(tmp_path / f"f{n}.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    frames = list(read_frames(tmp_path, fps=60))
+    assert [frame[0, 0, 0] for frame in frames] == [20, 40, 200] and video_info(tmp_path).width == 40
+    assert len(list(read_frames(tmp_path / "f2.png", fps=7))) == 1
+    image = np.zeros((40, 64, 3), np.uint8)
+    image[:, 32:] = 255
+    tag = Image.Exif()
+    tag[0x112] = 6  # to be turned a quarter clockwise
+    Image.fromarray(image).save(tmp_path / "phone.jpg", exif=tag, quality=95)
+    (turned,) = read_frames(tmp_path / "phone.jpg")
+    assert turned.shape == (64, 40, 3) and turned[:30].max() < 30 and turned[34:].min() > 225
+    with pytest.raises(UserError, match="phone.jpg: 40 x 64 pixels, but the pictures before it have 40 x 24"):
+        list(read_frames(tmp_path))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no picture"):
+        list(read_frames(tmp_path / "empty"))
+    (tmp_path / "empty" / "a.jpg").write_bytes(b"no picture at all")
+    with pytest.raises(UserError, match="a.jpg"):
+        list(read_frames(tmp_path / "empty"))
