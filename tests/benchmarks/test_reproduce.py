@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks import reproduce
+from common.programs import two_view
+from common.settings.adaptation import read_settings
 from common.settings.config_files import read_config
 from common.settings.flags import parse
 from common.settings.lifting import FLAGS
+from common.settings.two_view_files import find_config, resolve
+from common.settings.two_view_files import read_config as read_two_view
 
 ROOT = Path(__file__).parents[2]
 TABLE = reproduce.load_table()
@@ -21,15 +25,35 @@ COMMANDS = [
     for kind in reproduce.KINDS
     if kind in run
 ]
-DESTINATIONS = {flag.destination for flag in FLAGS}
 
 
-def _lifting_program(argv):
-    return parse(argv, None, FLAGS, {}, config=read_config)
+def _lifting(argv):
+    """(whether it evaluates, lines about flags that do nothing) of a command line."""
+    parsed = parse(argv, None, FLAGS, {}, config=read_config)
+    return bool(parsed.values["evaluate"]), parsed.notices
 
 
-# The parser of each program; a new one gets its line here.
-PARSERS = dict.fromkeys(("main.py", "main_gt.py", "main_3dhp.py", "main_h36m.py", "main_humaneva.py"), _lifting_program)
+def _adaptation(preset):
+    def read(argv):
+        settings, _, notices = read_settings(preset, argv)
+        return bool(settings.task.evaluate), notices
+
+    return read
+
+
+def _two_view(argv):
+    parsed = two_view.parser("").parse_args(argv)
+    if not parsed.rescore:
+        path = find_config(parsed.config)
+        resolve(read_two_view(path), two_view.typed_settings(parsed), str(path))
+    return not parsed.train, ()
+
+
+PARSERS = dict.fromkeys(("main.py", "main_gt.py", "main_3dhp.py", "main_h36m.py", "main_humaneva.py"), _lifting) | {
+    "h36m_transfer.py": _adaptation("h36m_transfer"),
+    "h36m_3dhp_transfer.py": _adaptation("h36m_3dhp_transfer"),
+    "main_diffpose_2view_frame.py": _two_view,
+}
 
 
 def test_both_files_are_current():
@@ -103,11 +127,7 @@ def test_script_runs_the_commands(tmp_path):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_is_accepted(command):
     python, script, *argv = shlex.split(command)
-    assert python == "python"
-    if script not in PARSERS or not (ROOT / script).is_file():
-        pytest.skip(f"{script} is not there yet")
-    if "--config" in argv and "beta_schedule" not in DESTINATIONS:
-        pytest.skip("the flags of Diff3DHPE are not in the table yet")
-    parsed = PARSERS[script](argv)
-    assert bool(parsed.values["evaluate"]) == ("--evaluate" in argv)
-    assert not parsed.notices  # a command of ours has no flag that does nothing
+    assert python == "python" and (ROOT / script).is_file()
+    evaluates, notices = PARSERS[script](argv)
+    assert evaluates == bool({"--evaluate", "--rescore", "--test_timesteps"} & set(argv))
+    assert not notices  # a command of ours has no flag that does nothing
