@@ -281,7 +281,8 @@ def earlier(path: Path) -> dict:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["lines"])
+        lines = dict(json.loads(path.read_text(encoding="utf-8"))["lines"])
+        return {str(name): dict(line) for name, line in lines.items()}
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: not of this program; move it away or name another -o") from None
 
@@ -294,6 +295,10 @@ def _main(argv: Sequence[str] | None) -> int:
     options = options_of(argv)
     out = options.out.expanduser().resolve()
     table = load_table(options.table)
+    try:
+        shlex.split(options.add)
+    except ValueError as error:
+        raise UserError(f"--add {options.add}: {error}") from None
     runs, used = chosen_runs(table, options.only, options.use)
     before = earlier(out / "verify.json")
     paths = places.index(places.places(options.look, out), out)

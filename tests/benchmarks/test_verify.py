@@ -181,6 +181,7 @@ def test_linked_folders_are_looked_in_once(tmp_path):
         (["--use", "d3dp"], "expected RUN=FILE"),
         (["--use", "d3dp-h36m-gt=nowhere.bin"], "no such file"),
         (["--only", "d3dp"], "no such run; there are d3dp-h36m-cpn"),
+        (["--add=-gpu '1"], "No closing quotation"),
     ],
 )
 def test_wrong_lines_exit_with_2(flags, words, tmp_path, alone, capsys):
@@ -191,9 +192,10 @@ def test_wrong_lines_exit_with_2(flags, words, tmp_path, alone, capsys):
 
 
 def test_a_strange_verify_json_is_kept(tmp_path, alone, capsys):
-    (tmp_path / "verify.json").write_text("{}")
-    assert verify.main(["-o", str(tmp_path)]) == 2
-    assert "not of this program" in capsys.readouterr().err and (tmp_path / "verify.json").read_text() == "{}"
+    for text in ("{}", "[]", "x", '{"lines": {"a": 3}}'):
+        (tmp_path / "verify.json").write_text(text)
+        assert verify.main(["-o", str(tmp_path)]) == 2
+        assert "not of this program" in capsys.readouterr().err and (tmp_path / "verify.json").read_text() == text
 
 
 def test_used_file_and_added_flags(home, tmp_path, alone, capsys):
