@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError
 from common.files.reading import read_json, understanding
+from common.wild.keypoint_file import KeypointFile, frame_numbers, identity, triplets
+from common.wild.records import from_records
 
-FORMATS = "AlphaPose, OpenPose, COCO results, MMPose JSON; Detectron2, VideoPose3D custom npz; npy"
-
-
-@dataclass
-class KeypointFile:
-    """People of every frame as arrays (J, 3), pixels and confidence; what else the file says."""
-
-    frames: list[list[np.ndarray]]
-    ids: list[list[int]] = field(default_factory=list)
-    names: list[str] | None = None  # of the joints
-    hint: str | None = None  # text that may name the layout
-    size: tuple[int, int] | None = None
-    fps: float | None = None
-
-    def __post_init__(self):
-        self.ids = self.ids or [[-1] * len(frame) for frame in self.frames]
-
-
-def triplets(values, scores=None, source: str = "keypoints") -> np.ndarray:
-    """One person's joints (J, 3): from a flat list x, y, c, ..., or from pairs with scores beside them."""
-    try:
-        with np.errstate(over="ignore"):
-            points = np.asarray(values, np.float32)
-        points = points.reshape(-1, 3) if points.ndim == 1 else points
-        if points.ndim != 2:
-            raise ValueError
-        if points.shape[1] == 2:
-            confidence = np.ones(len(points), np.float32) if scores is None else np.asarray(scores, np.float32)
-            points = np.concatenate([points, confidence.reshape(-1, 1)], 1)
-        if points.shape[1] < 3:
-            raise ValueError
-    except (ValueError, TypeError, IndexError, OverflowError):
-        raise UserError(f"{source}: keypoints are no list of x, y, confidence") from None
-    return points[:, :3]
+FORMATS = (
+    "AlphaPose, OpenPose (a file, or a folder of files, as Pose2Sim writes too), COCO results and annotations, MMPose "
+    "and RTMPose, MediaPipe's landmarks, YOLO's and other lists of people by frame (.json); Detectron2, VideoPose3D's "
+    "custom layout (.npz); plain arrays (.npy)"
+)
 
 
 def from_json(data: object, path: Path) -> KeypointFile:
@@ -54,18 +26,20 @@ def from_json(data: object, path: Path) -> KeypointFile:
     with understanding(path, "file of keypoints"):
         if isinstance(data, dict) and "instance_info" in data:
             return mmpose(data["instance_info"], data.get("meta_info") or {}, path)
-        if isinstance(data, dict) and "people" in data:
+        if isinstance(data, dict) and _has_openpose(data):
             return openpose([data], path)
-        if isinstance(data, dict) and "annotations" in data:
+        if isinstance(data, dict) and "image_id" in next(iter(data.get("annotations") or [{}]), {}):
             return coco(data["annotations"], path, data.get("images", []), data.get("categories", []))
         if "instances" in first:
             return mmpose(rows, {}, path)
-        if "people" in first:
+        if rows and all(isinstance(row, dict) and _has_openpose(row) for row in rows):
             return openpose(rows, path)
         if "image_id" in first and "keypoints" in first:
             return coco(rows, path)
         if "keypoint_scores" in first:  # MMPose on a single image
             return mmpose([{"frame_id": 0, "instances": rows}], {}, path)
+        if found := from_records(data, path):
+            return found
     raise UserError(f"{path}: unknown keypoint format; these are read: {FORMATS}")
 
 
@@ -79,40 +53,9 @@ def coco(rows: list[dict], path: Path, images: list[dict] = (), categories: list
     frames, ids = [[] for _ in range(count)], [[] for _ in range(count)]
     for row, number in zip(rows, numbers, strict=False):
         frames[number].append(triplets(row["keypoints"], source=str(path)))
-        ids[number].append(_identity(row, "track_id", "idx"))
+        ids[number].append(identity(row, "track_id", "idx"))
     size = (images[0]["width"], images[0]["height"]) if images and "width" in images[0] else None
     return KeypointFile(frames, ids, names, "coco", size)
-
-
-def frame_numbers(keys: list, path: Path) -> tuple[list[int], int]:
-    """The frame of each key, and how many frames there are.
-
-    A number, and a name that is only a number ('12.jpg', as AlphaPose counts a video), are the frame; names such as
-    'frame_0001.png' count from the first one. Names without numbers are frames in their sorted order.
-    """
-    texts = [Path(str(key)).stem for key in keys]
-    found = [re.search(r"(\d+)(?!.*\d)", text) for text in texts]
-    if not all(found):
-        order = {text: n for n, text in enumerate(sorted(set(texts)))}
-        return [order[text] for text in texts], len(order)
-    numbers = [int(match.group(1)) for match in found]
-    absolute = all(text == str(number) for text, number in zip(texts, numbers, strict=True))
-    first = 0 if absolute and min(numbers) < 1000 else min(numbers)
-    count = max(numbers) - first + 1
-    if count > 100 * len(set(numbers)) + 1000:
-        raise UserError(f"{path}: image numbers from {min(numbers)} to {max(numbers)} are no frames of one video")
-    return [number - first for number in numbers], count
-
-
-def _identity(row: dict, *names: str) -> int:
-    """An identity where the file gives a single number, else -1 (AlphaPose nests lists in `idx`)."""
-    for name in names:
-        value = row.get(name)
-        while isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**31:
-            return int(value)
-    return -1
 
 
 def openpose(frames: list[dict], path: Path) -> KeypointFile:
@@ -121,21 +64,38 @@ def openpose(frames: list[dict], path: Path) -> KeypointFile:
     for frame in frames:
         rows = [row for row in frame["people"] if row.get("pose_keypoints_2d")]
         people.append([triplets(row["pose_keypoints_2d"], source=str(path)) for row in rows])
-        ids.append([_identity(row, "person_id") for row in rows])
+        ids.append([identity(row, "person_id") for row in rows])
     return KeypointFile(people, ids, hint="coco")
 
 
-def openpose_folder(folder: Path) -> KeypointFile:
-    """A folder of `NAME_000000000012_keypoints.json`, one a frame."""
-    files = sorted(folder.glob("*_keypoints.json"))
-    if not files:
-        raise UserError(f"{folder}: no *_keypoints.json files of OpenPose in this folder")
+def _has_openpose(frame: dict) -> bool:
+    """Whether this is a frame in OpenPose's form: `people`, if any, with `pose_keypoints_2d`."""
+    people = frame.get("people")
+    return isinstance(people, list) and all(isinstance(row, dict) and "pose_keypoints_2d" in row for row in people)
+
+
+def openpose_folder(folder: Path, clip: str | None = None) -> KeypointFile:
+    """A folder of `NAME_000000000012_keypoints.json` or `NAME_000012.json` (Pose2Sim), one a frame.
+
+    clip: NAME, where there are files of several.
+    """
+    clips: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob("*.json")):
+        name = re.sub(r"[ _.-]*\d+$", "", file.stem.removesuffix("_keypoints"))
+        clips.setdefault(name, []).append(file)
+    chosen = [name for name in clips if clip is None or name == clip]
+    if not clips:
+        raise UserError(f"{folder}: no .json files of keypoints in this folder; these are read: {FORMATS}")
+    if len(chosen) != 1:
+        some = ", ".join(list(clips)[:6]) + (", ..." if len(clips) > 6 else "")
+        raise UserError(f"{folder}: holds files of {len(clips)} clips; choose one with --clip: {some}")
+    files = clips[chosen[0]]
     with understanding(folder, "folder of OpenPose's files"):
         numbers, count = frame_numbers([f.stem.removesuffix("_keypoints") for f in files], folder)
     frames: list[dict] = [{"people": []} for _ in range(count)]
     for file, number in zip(files, numbers, strict=True):
         data = read_json(file)
-        if not isinstance(data, dict) or "people" not in data:
+        if not isinstance(data, dict) or not _has_openpose(data):
             raise UserError(f"{file}: not a keypoint file of OpenPose")
         frames[number] = data
     with understanding(folder, "folder of OpenPose's files"):
@@ -154,7 +114,7 @@ def mmpose(rows: list[dict], meta: dict, path: Path) -> KeypointFile:
         for person in row["instances"]:
             points = triplets(person["keypoints"], person.get("keypoint_scores"), str(path))
             frames[number - first].append(points)
-            ids[number - first].append(_identity(person, "track_id", "instance_id"))
+            ids[number - first].append(identity(person, "track_id", "instance_id"))
     named = meta.get("keypoint_id2name") or {}
     names = [named[key] for key in sorted(named, key=int)] or None
     return KeypointFile(frames, ids, names, meta.get("dataset_name", "coco"))
@@ -209,8 +169,16 @@ def detectron(data: dict, path: Path) -> KeypointFile:
 
 
 def from_array(array: object, path: Path) -> KeypointFile:
-    """A plain array (T, J, 2 or 3), or (people, T, J, 2 or 3), pixels; the file name may name the layout."""
+    """A plain array (T, J, 2 or 3), or (people, T, J, 2 or 3), pixels; the file name may name the layout.
+
+    MediaPipe's landmarks may also be x, y, z, visibility, or x, y, z: their z is left out.
+    """
     array = np.asarray(array)
+    if array.dtype.kind in "fiu" and array.ndim in (3, 4) and array.shape[-2] == 33 and array.shape[-1] in (3, 4):
+        if array.shape[-1] == 4:
+            array = array[..., [0, 1, 3]]
+        elif np.nanmin(array[..., 2], initial=0) < 0:  # a depth, not a confidence
+            array = array[..., :2]
     if array.dtype.kind not in "fiu" or array.ndim not in (3, 4) or array.shape[-1] not in (2, 3):
         raise UserError(
             f"{path}: expected (frames, joints, 2 or 3) or (people, frames, joints, 2 or 3), got {array.shape}"

@@ -90,7 +90,18 @@ def _keypoint_file(path: Path, asked: InputSettings) -> Source:
         found = replace(found, frames=found.frames[: asked.limit], ids=found.ids[: asked.limit])
     video = Path(asked.video) if asked.video else None
     about = video_info(video) if video else None
-    return Source(found, _size(found, about, asked), _fps(found, about, asked), video)
+    size = _size(found, about, asked)
+    if in_shares(found):
+        say(f"note: {path.name} counts from 0 to 1: taken as shares of {size[0]} x {size[1]} pixels")
+        frames = [frame * np.array([*size, 1], np.float32) for frame in found.frames]
+        found = replace(found, frames=frames)
+    return Source(found, size, _fps(found, about, asked), video)
+
+
+def in_shares(found: Detections) -> bool:
+    """Whether the joints are told as shares of the image's sides, as MediaPipe does: nearly all of them lie in 0..1."""
+    points = np.concatenate([frame[frame[..., 2] > 0, :2] for frame in found.frames] or [np.zeros((0, 2))])
+    return len(points) > 0 and bool(np.quantile(np.abs(points), 0.9) <= 1.5)
 
 
 def _size(found: Detections, about: VideoInfo | None, asked: InputSettings) -> tuple[int, int]:

@@ -14,13 +14,25 @@ import numpy as np
 
 from common.errors import UserError
 from common.files.reading import load_archive, load_array, read_json, understanding
-from common.geometry.skeleton import BODY_25, BODY_25B, COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton
+from common.geometry.skeleton import (
+    BLAZEPOSE_33,
+    BODY_25,
+    BODY_25B,
+    COCO_17,
+    COCO_FEET_21,
+    H36M_17,
+    HALPE_26,
+    OPENPOSE_18,
+    SKELETONS,
+    Skeleton,
+)
 from common.wild import formats
+from common.wild.keypoint_file import KeypointFile
 
 LARGEST_IMAGE = 1 << 16  # pixels a side
 FASTEST = 10_000.0  # frames a second
 # What a number of joints means where nothing names them. Whole-body layouts begin with the body's joints.
-BY_COUNT = {25: BODY_25, 26: HALPE_26, 133: COCO_17, 136: HALPE_26}
+BY_COUNT = {18: OPENPOSE_18, 21: COCO_FEET_21, 25: BODY_25, 26: HALPE_26, 33: BLAZEPOSE_33, 133: COCO_17, 136: HALPE_26}
 LAYOUTS = {"coco": COCO_17, "h36m": H36M_17, "halpe": HALPE_26, "body_25": BODY_25, "body25": BODY_25} | SKELETONS
 
 
@@ -52,7 +64,7 @@ def read_keypoints(path: Path | str, layout: str | None = None, clip: str | None
     """
     path = Path(path)
     if path.is_dir():
-        found = formats.openpose_folder(path)
+        found = formats.openpose_folder(path, clip)
     elif path.suffix.lower() == ".json":
         found = formats.from_json(read_json(path, "JSON file of keypoints"), path)
     elif path.suffix.lower() == ".npz":
@@ -67,7 +79,7 @@ def read_keypoints(path: Path | str, layout: str | None = None, clip: str | None
         return _detections(found, layout, path)
 
 
-def _detections(found: formats.KeypointFile, layout: str | None, path: Path) -> Detections:
+def _detections(found: KeypointFile, layout: str | None, path: Path) -> Detections:
     """What a parser found, its joints recognised, its numbers usable."""
     people = [person for frame in found.frames for person in frame]
     if not people:

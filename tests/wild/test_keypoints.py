@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from common.geometry.skeleton import BODY_25, COCO_17, H36M_17, HALPE_26, joint_map
+from common.geometry.skeleton import BLAZEPOSE_33, BODY_25, COCO_17, H36M_17, HALPE_26, OPENPOSE_18, joint_map
+from common.settings.wild import InputSettings
+from common.wild.inputs import read_source
 from common.wild.keypoints import read_keypoints, recognise
 
 RNG = np.random.default_rng(0)
@@ -211,3 +213,131 @@ def test_openposes_two_layouts_of_25_joints_are_told_apart(tmp_path):
         path = tmp_path / f"{skeleton.name.replace('_', '')}.json"
         path.write_text(json.dumps({"people": [{"pose_keypoints_2d": flat}]}))
         assert read_keypoints(path).layout is skeleton
+
+
+def flat(points):
+    return points.ravel().tolist()
+
+
+def test_alphapose_by_image(tmp_path):
+    """Its forms 'cmu' and 'open': one record an image, OpenPose's oldest layout."""
+    people = [person(18), person(18)]
+    for form, key in (("bodies", "joints"), ("people", "pose_keypoints_2d")):
+        data = {f"{t}.jpg": {"version": "AlphaPose v0.3", form: [{key: flat(p[t])} for p in people]} for t in range(T)}
+        data = dict(sorted(data.items(), reverse=True))
+        check(read_keypoints(write_json(tmp_path / f"{form}.json", data)), people, OPENPOSE_18)
+    h36m = joint_map(OPENPOSE_18, H36M_17) @ people[0][0, :, :2]
+    np.testing.assert_allclose(h36m[8], people[0][0, 1, :2], rtol=1e-6)  # the neck
+    np.testing.assert_allclose(h36m[0], (people[0][0, 8, :2] + people[0][0, 11, :2]) / 2, rtol=1e-6)
+
+
+def test_pose2sims_folder_and_two_clips_in_one(tmp_path):
+    people = [person(26), person(26)]
+    for name, p in zip(("cam01", "cam02"), people, strict=True):
+        for t in range(T):
+            write_json(
+                tmp_path / f"{name}_{t:06d}.json", {"version": 1.3, "people": [{"pose_keypoints_2d": flat(p[t])}]}
+            )
+    with pytest.raises(UserError, match="files of 2 clips; choose one with --clip: cam01, cam02"):
+        read_keypoints(tmp_path)
+    check(read_keypoints(tmp_path, clip="cam02"), people[1:], HALPE_26)
+    write_json(tmp_path / "cam01_000003.json", {"version": 1.3, "people": []})
+    assert [len(f) for f in read_keypoints(tmp_path, clip="cam01").frames] == [1, 1, 1, 0, 1, 1]
+
+
+def test_lists_by_frame(tmp_path):
+    """`frame_id` in place of an image; a third number that is 0 everywhere is no confidence."""
+    p = person(17)
+    p[..., 2] = 0
+    rows = [{"frame_id": t, "keypoints": flat(p[t])} for t in range(T)]
+    p[..., 2] = 1
+    for data in (rows, {"annotations": rows}, {"frames": [{"frame": r["frame_id"], "people": [r]} for r in rows]}):
+        check(read_keypoints(write_json(tmp_path / "list.json", data)), [p], COCO_17)
+
+
+@pytest.mark.parametrize("form", ["frames of people", "people with a frame", "frames with detections"])
+def test_yolo(tmp_path, form):
+    people = [person(17), person(17)]
+
+    def row(p, t, n):
+        keypoints = {"x": p[t, :, 0].tolist(), "y": p[t, :, 1].tolist(), "visible": p[t, :, 2].tolist()}
+        box = {"x1": 0.0, "y1": 0.0, "x2": 9.0, "y2": 9.0}
+        return {"name": "person", "class": 0, "confidence": 0.9, "box": box, "track_id": n, "keypoints": keypoints}
+
+    data = [[row(p, t, n) for n, p in enumerate(people, 3)] for t in range(T)]
+    if form == "people with a frame":
+        data = [record | {"frame": t} for t, frame in enumerate(data) for record in frame]
+    elif form == "frames with detections":
+        data = {"width": 640, "height": 480, "fps": 25, "frames": [{"detections": frame} for frame in data]}
+    found = read_keypoints(write_json(tmp_path / "yolo.json", data))
+    check(found, people, COCO_17)
+    assert [i.tolist() for i in found.ids] == [[3, 4]] * T
+    if form == "frames with detections":
+        assert found.size == (640, 480) and found.fps == 25
+    if form == "frames of people":
+        one = read_keypoints(write_json(tmp_path / "one.json", data[0]))
+        assert len(one.frames) == 1 and len(one.frames[0]) == 2
+        data[2] = []
+        assert len(read_keypoints(write_json(tmp_path / "gap.json", data)).frames[2]) == 0
+
+
+def test_named_points_of_one_picture(tmp_path):
+    """Roboflow's way: points with names, in any order."""
+    p = person(17)
+    order = RNG.permutation(17)
+    points = [
+        {"x": float(p[0, j, 0]), "y": float(p[0, j, 1]), "confidence": float(p[0, j, 2]), "class": COCO_17.joints[j]}
+        for j in order
+    ]
+    data = {"image": {"width": 640, "height": 480}, "predictions": [{"class": "person", "keypoints": points}]}
+    found = read_keypoints(write_json(tmp_path / "r.json", data))
+    assert found.layout is COCO_17 and found.size == (640, 480)
+    np.testing.assert_allclose(found.frames[0][0], p[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["landmarks", "pose_landmarks", "bare", "several"])
+def test_mediapipes_landmarks(tmp_path, form):
+    p = person(33)
+    points = [[{"x": x, "y": y, "z": -0.3, "visibility": c} for x, y, c in frame.tolist()] for frame in p]
+    data = points if form == "bare" else [{form: frame} for frame in points]
+    if form == "several":
+        data = [{"pose_landmarks": [frame, frame]} for frame in points]
+    found = read_keypoints(write_json(tmp_path / "mp.json", data))
+    check(found, [p, p] if form == "several" else [p], BLAZEPOSE_33)
+    h36m = joint_map(BLAZEPOSE_33, H36M_17) @ p[0, :, :2]
+    np.testing.assert_allclose(h36m[[3, 6, 13, 16]], p[0, [28, 27, 15, 16], :2], rtol=1e-6)  # ankles, wrists
+
+
+def test_mediapipes_arrays(tmp_path):
+    p = person(33)
+    depth = RNG.normal(size=(T, 33, 1)).astype(np.float32)
+    for values in (p, np.concatenate([p[..., :2], depth, p[..., 2:]], -1)):
+        np.save(tmp_path / "mp.npy", values)
+        check(read_keypoints(tmp_path / "mp.npy"), [p], BLAZEPOSE_33)
+    np.save(tmp_path / "mp.npy", np.concatenate([p[..., :2], depth], -1))
+    p[..., 2] = 1
+    check(read_keypoints(tmp_path / "mp.npy"), [p], BLAZEPOSE_33)
+
+
+def test_shares_of_the_image_become_pixels(tmp_path):
+    p = person(33)
+    shares = p * np.array([1 / 640, 1 / 480, 1], np.float32)
+    shares[0, 0, :2] = 1.7, -0.4  # outside of the picture
+    np.save(tmp_path / "mp.npy", shares)
+    source = read_source(InputSettings(input=str(tmp_path / "mp.npy"), size=(640, 480), fps=25.0))
+    np.testing.assert_allclose(np.stack(source.detections.frames)[1:, 0], p[1:], rtol=1e-5)
+    np.save(tmp_path / "px.npy", p)
+    source = read_source(InputSettings(input=str(tmp_path / "px.npy"), size=(640, 480), fps=25.0))
+    np.testing.assert_allclose(np.stack(source.detections.frames)[:, 0], p)
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"frame": 0, "keypoints": [1, 2, 3]}, 5]', '{"a": {"b": []}}', '[[{"x": 1}]]', "[[]]"]
+)
+def test_what_is_not_known_lists_what_is(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(UserError, match="unknown keypoint format.*AlphaPose.*MediaPipe.*YOLO"):
+        read_keypoints(tmp_path / "a.json")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="no .json files.*AlphaPose.*MediaPipe"):
+        read_keypoints(tmp_path / "folder")

@@ -1,0 +1,79 @@
+"""What a keypoint file holds, and what its parsers share: joints as arrays, frames by number or name, identities."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+
+
+@dataclass
+class KeypointFile:
+    """People of every frame as arrays (J, 3), pixels and confidence; what else the file says."""
+
+    frames: list[list[np.ndarray]]
+    ids: list[list[int]] = field(default_factory=list)
+    names: list[str] | None = None  # of the joints
+    hint: str | None = None  # text that may name the layout
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+
+    def __post_init__(self):
+        self.ids = self.ids or [[-1] * len(frame) for frame in self.frames]
+        people = [person for frame in self.frames for person in frame]
+        if people and not any(person[:, 2].any() for person in people):  # lists that fill the place with zeros
+            for person in people:
+                person[:, 2] = 1
+
+
+def triplets(values, scores=None, source: str = "keypoints") -> np.ndarray:
+    """One person's joints (J, 3): from a flat list x, y, c, ..., or from pairs with scores beside them."""
+    try:
+        with np.errstate(over="ignore"):
+            points = np.asarray(values, np.float32)
+        points = points.reshape(-1, 3) if points.ndim == 1 else points
+        if points.ndim != 2:
+            raise ValueError
+        if points.shape[1] == 2:
+            confidence = np.ones(len(points), np.float32) if scores is None else np.asarray(scores, np.float32)
+            points = np.concatenate([points, confidence.reshape(-1, 1)], 1)
+        if points.shape[1] < 3:
+            raise ValueError
+    except (ValueError, TypeError, IndexError, OverflowError):
+        raise UserError(f"{source}: keypoints are no list of x, y, confidence") from None
+    return points[:, :3]
+
+
+def frame_numbers(keys: list, path: Path) -> tuple[list[int], int]:
+    """The frame of each key, and how many frames there are.
+
+    A number, and a name that is only a number ('12.jpg', as AlphaPose counts a video), are the frame; names such as
+    'frame_0001.png' count from the first one. Names without numbers are frames in their sorted order.
+    """
+    texts = [Path(str(key)).stem for key in keys]
+    found = [re.search(r"(\d+)(?!.*\d)", text) for text in texts]
+    if not all(found):
+        order = {text: n for n, text in enumerate(sorted(set(texts)))}
+        return [order[text] for text in texts], len(order)
+    numbers = [int(match.group(1)) for match in found]
+    absolute = all(text == str(number) for text, number in zip(texts, numbers, strict=True))
+    first = 0 if absolute and min(numbers) < 1000 else min(numbers)
+    count = max(numbers) - first + 1
+    if count > 100 * len(set(numbers)) + 1000:
+        raise UserError(f"{path}: image numbers from {min(numbers)} to {max(numbers)} are no frames of one video")
+    return [number - first for number in numbers], count
+
+
+def identity(row: dict, *names: str) -> int:
+    """An identity where the file gives a single number, else -1 (AlphaPose nests lists in `idx`)."""
+    for name in names:
+        value = row.get(name)
+        while isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**31:
+            return int(value)
+    return -1
