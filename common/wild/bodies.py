@@ -72,7 +72,7 @@ def believable(
     legs = standing.legs_of(skeleton)
     up, floors = standing.up_of(0, 0), {}
     if legs is not None and not asked.no_floor:
-        up, floors = _ground(parts, people, legs, fps, asked.camera_pitch)
+        up, floors = _ground(parts, people, skeleton, legs, fps, asked.camera_pitch)
     if legs is not None and not asked.no_feet:
         for part in parts:
             _stand(part, floors.get(part.person), up, legs, fps)
@@ -88,20 +88,20 @@ def _pose(pose: np.ndarray, lengths: np.ndarray, skeleton: Skeleton, fps: float,
 
 
 def _ground(
-    parts: list[_Part], people: Sequence[Person], legs: standing.Legs, fps: float, pitch: float | None
-) -> tuple[np.ndarray, dict[int, float]]:
+    parts: list[_Part], people: Sequence[Person], skeleton: Skeleton, legs: standing.Legs, fps: float,
+    pitch: float | None,
+) -> tuple[np.ndarray, dict[int, float]]:  # fmt: skip
     """Up, and the height of the floor under each person, metres along it."""
-    axes, seconds = [], 0.0
+    axes, steps, seconds, share = [np.zeros((0, 3))], [], 0.0, 0.0
     for part in parts:
-        axis, good = standing.upright(part.positions, legs)
+        stands = _contacts(part, None, standing.up_of(0, 0), legs, fps)
+        axis, good = standing.upright(part.positions, stands, skeleton, legs)
         known = people[part.person]["known"][part.frames][:, [*legs.feet, legs.high]].all(1)
         good = standing.level_axes(axis[good & known])
         axes.append(good)
-        seconds += len(good) / fps
-    axes = np.concatenate(axes) if axes else np.zeros((0, 3))
-    up = standing.vertical(axes, seconds, [], pitch)
-    steps = [standing.steps_of(p.positions, _contacts(p, None, up, legs, fps), legs) for p in parts]
-    up = standing.vertical(axes, seconds, steps, pitch)
+        steps.append(standing.steps_of(part.positions, stands, legs))
+        seconds, share = seconds + len(good) / fps, max(share, len(good) / len(axis))
+    up = standing.vertical(np.concatenate(axes), seconds, share, steps, pitch)
     own: dict[int, float] = {}
     for number in dict.fromkeys(part.person for part in parts):
         theirs = [n for n, part in enumerate(parts) if part.person == number]

@@ -17,11 +17,20 @@ from common.geometry.skeleton import Skeleton
 from common.wild.cleaning import runs
 from common.wild.smoothing import penalised, strength_of
 
-# How far a camera is from level, and how far the mean axis of upright people is from the vertical: degrees, one
-# standard deviation of pitch and of roll. Chosen on training performers under random cameras.
-CAMERA_PITCH, CAMERA_ROLL = 15.0, 2.5
-PEOPLE_PITCH, PEOPLE_ROLL = 7.0, 6.0
-LEAST_UPRIGHT = 0.5  # seconds of upright posture below which people tell nothing of the vertical
+# How far cameras are from level, clamped or in a hand, and how far the axes of upright people are from the vertical:
+# degrees, one standard deviation of pitch and of roll.
+CAMERA_PITCH, CAMERA_ROLL = 20.0, 10.0
+PEOPLE_PITCH, PEOPLE_ROLL = 5.0, 5.0
+LEAST_UPRIGHT = 0.25  # seconds of upright posture below which people tell nothing of the vertical
+# Shares of the body's mass between two joints, and where between them it lies (de Leva 1996, forearm with hand, shank
+# with foot).
+MASSES = (
+    ("Hip", "Thorax", 0.497, 0.5), ("Thorax", "Head", 0.081, 0.7),
+    *((f"{s}{a}", f"{s}{b}", mass, at) for s in "LR" for a, b, mass, at in (
+        ("Hip", "Knee", 0.1, 0.433), ("Knee", "Foot", 0.061, 0.6), ("Shoulder", "Elbow", 0.028, 0.436),
+        ("Elbow", "Wrist", 0.022, 0.68))),
+)  # fmt: skip
+AHEAD = 0.05  # metres that a body's support lies in front of its ankles
 STILL, STILL_END = 0.25, 0.45  # metres a second: a foot slower than the first stands until it is faster than the second
 QUICK = 2.0  # metres a second that the pose may say of a standing foot: its depth shakes
 SHORTEST = 0.1  # seconds of a contact
@@ -58,17 +67,39 @@ def legs_of(skeleton: Skeleton) -> Legs | None:
     return None if any(part is None for part in parts) else Legs(*parts)
 
 
-def upright(positions: np.ndarray, legs: Legs) -> tuple[np.ndarray, np.ndarray]:
-    """Body axes (T, 3), unit, from the feet to the chest, and which frames (T,) show somebody who stands or walks."""
-    feet, chest = positions[:, legs.feet].mean(1), positions[:, legs.high]
-    axis = unit(chest - feet)
-    trunk = unit(chest - positions[:, legs.low])
-    thigh = positions[:, legs.knees] - positions[:, legs.hips]
-    shin = positions[:, legs.feet] - positions[:, legs.knees]
-    length = np.linalg.norm(thigh, axis=-1) + np.linalg.norm(shin, axis=-1)
-    straight = (np.linalg.norm(thigh + shin, axis=-1) / np.maximum(length, 1e-9)).max(1)  # of the straighter leg
-    apart = np.linalg.norm(positions[:, legs.feet[0]] - positions[:, legs.feet[1]], axis=-1)
-    return axis, (straight > 0.94) & ((axis * trunk).sum(-1) > np.cos(np.radians(30))) & (apart < 0.9 * length.mean(1))
+def upright(positions: np.ndarray, stands: np.ndarray, skeleton: Skeleton, legs: Legs) -> tuple[np.ndarray, np.ndarray]:
+    """Body axes (T, 3), unit, upwards, and which frames (T,) show somebody who stands, walks or balances.
+
+    One axis goes from the feet to the chest, where legs and trunk are straight; one from the support to the centre of
+    mass, which is above it in whatever slow posture, where a standing leg is straight. stands (T, 2).
+    """
+    feet, hips, knees = (positions[:, list(part)] for part in (legs.feet, legs.hips, legs.knees))  # (T, 2, 3)
+    chest = positions[:, legs.high]
+    body, trunk = unit(chest - feet.mean(1)), unit(chest - positions[:, legs.low])
+    length = np.linalg.norm(knees - hips, axis=-1) + np.linalg.norm(feet - knees, axis=-1)
+    straight = np.linalg.norm(feet - hips, axis=-1) / np.maximum(length, 1e-9)  # (T, 2)
+    apart = np.linalg.norm(feet[:, 0] - feet[:, 1], axis=-1)
+    erect = (straight.max(1) > 0.94) & ((body * trunk).sum(-1) > np.cos(np.radians(30)))
+    erect &= apart < 0.9 * length.mean(1)
+    ahead = unit(np.cross(hips[:, 0] - hips[:, 1], body))
+    support = (feet * stands[..., None]).sum(1) / np.maximum(stands.sum(1), 1)[:, None] + AHEAD * ahead
+    weight = weight_of(skeleton)
+    balance = unit(np.tensordot(positions, weight, ([1], [0])) - support)
+    balanced = (np.where(stands, straight, 0).max(1) > 0.9) & (weight.sum() > 0.99)
+    return unit(body * erect[:, None] + balance * balanced[:, None]), erect | balanced
+
+
+def weight_of(skeleton: Skeleton) -> np.ndarray:
+    """The share (J,) of each joint in the centre of mass; zeros for a layout that lacks one of the joints."""
+    names = {"Pelvis": "Hip", "Neck": "Thorax", "LAnkle": "LFoot", "RAnkle": "RFoot", "HeadTop": "Head"}
+    joints = [names.get(j, j) for j in skeleton.joints]
+    out = np.zeros(len(joints))
+    if not {end for a, b, *_ in MASSES for end in (a, b)} <= set(joints):
+        return out
+    for a, b, mass, at in MASSES:
+        out[joints.index(a)] += mass * (1 - at)
+        out[joints.index(b)] += mass * at
+    return out / out.sum()
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -80,20 +111,22 @@ def level_axes(axes: np.ndarray) -> np.ndarray:
     return axes[axes @ up_of(0, 0) > 0.6]
 
 
-def vertical(axes: np.ndarray, seconds: float, steps: Sequence[np.ndarray], pitch: float | None = None) -> np.ndarray:
+def vertical(
+    axes: np.ndarray, seconds: float, share: float, steps: Sequence[np.ndarray], pitch: float | None = None
+) -> np.ndarray:
     """The up direction (3,) in the camera's frame, from what is known of cameras, people and floors.
 
-    axes (N, 3): of upright people, `seconds` of them; steps, each (M, 3): places where one person's feet stood; pitch:
-    degrees that the camera looks down, where it is known. The most probable pitch and roll where cameras are level,
-    people upright and each person's steps on one plane, all to within the standard deviations above.
+    axes (N, 3): of upright people, `seconds` of them, `share` of the time; steps, each (M, 3): places where one
+    person's feet stood; pitch: degrees that the camera looks down, where it is known. The most probable pitch and roll
+    where cameras are level, people upright and each person's steps on one plane, all to within the standard deviations
+    above; people who are seldom upright tell less.
     """
     if pitch is not None:
         return up_of(np.radians(pitch), 0.0)
-    told = np.zeros(2)
-    people = np.inf
+    told, people = np.zeros(2), np.inf
     if seconds >= LEAST_UPRIGHT:
-        mean = unit(np.median(axes, 0))
-        told, people = np.array([np.arctan2(-mean[2], -mean[1]), np.arcsin(np.clip(mean[0], -1, 1))]), 1.0
+        mean, people = unit(np.median(axes, 0)), share**-0.5
+        told = np.array([np.arctan2(-mean[2], -mean[1]), np.arcsin(np.clip(mean[0], -1, 1))])
     camera, persons = np.radians([CAMERA_PITCH, CAMERA_ROLL]), np.radians([PEOPLE_PITCH, PEOPLE_ROLL]) * people
     around = np.concatenate([np.zeros((0, 3)), *(places - places.mean(0) for places in steps if len(places))])
 

@@ -95,17 +95,25 @@ def test_the_vertical_of_a_walk(pitch, roll):
     up = standing.up_of(np.radians(pitch), np.radians(roll))
     world = walker(150)
     seen = (world - [0, 0, 1.0]) @ ground_axes(up) + [0, 0, 6.0]
-    axes, upright = standing.upright(seen, LEGS)
-    assert upright.mean() > 0.5
     contact = world[:, list(LEGS.feet), 2] < world[:, list(LEGS.feet), 2].min() + 0.03
+    axes, upright = standing.upright(seen, contact, H36M_17, LEGS)
+    assert upright.mean() > 0.5
     steps = standing.steps_of(seen, contact, LEGS)
-    found = standing.vertical(standing.level_axes(axes[upright]), upright.sum() / FPS, [steps])
+    found = standing.vertical(standing.level_axes(axes[upright]), upright.sum() / FPS, upright.mean(), [steps])
     assert np.degrees(np.arccos(found @ up)) < 7
-    told = standing.vertical(axes, 3.0, [steps], pitch)
+    told = standing.vertical(axes, 3.0, 1.0, [steps], pitch)
     assert np.degrees(np.arccos(told @ up)) <= abs(roll) + 1e-6
-    assert (standing.vertical(axes[:0], 0.0, []) == standing.up_of(0, 0)).all()
+    assert (standing.vertical(axes[:0], 0.0, 0.0, []) == standing.up_of(0, 0)).all()
     standing_on = on_ground(seen, up, float(np.median(steps @ up)))
     assert abs(np.median(standing_on[..., list(LEGS.feet), 2][contact])) < 0.03
+
+
+def test_the_mass_of_a_body():
+    weight = standing.weight_of(H36M_17)
+    assert weight.sum() == pytest.approx(1) and weight[H36M_17.index("Thorax")] > weight[H36M_17.index("LWrist")]
+    centre = weight @ walker(1)[0]
+    assert 0.9 < centre[2] < 1.15  # of somebody 1.7 m tall
+    assert not standing.weight_of(COCO_17).any()
 
 
 def stepping(frames=200, drift=0.1):
