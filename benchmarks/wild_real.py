@@ -147,7 +147,7 @@ def measure_real(
         found = read_keypoints(source)
         focal = wrong_focal * float(np.mean(camera.intrinsics[:2])) * camera.width / 2
         asked = replace(settings, lifting=replace(settings.lifting, focal=focal))
-        tracks = track(found)
+        tracks = track(found, recording.fps)
         told = camera_of((camera.width, camera.height), focal)
         people = lift_people(model, tracks, found.layout, recording.fps, told, asked, place)
         for name in ("positions", "positions_raw"):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -25,6 +26,7 @@ from common.files.writing import whole_file
 
 LARGEST_SIDE = 16384  # pixels of a video that is read
 ENDINGS = (".mp4", ".webm", ".gif")
+Shown = TypeVar("Shown")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # names of pictures in a folder
 PICTURES_FPS = 25.0  # what pictures count as, where nobody says it
 CODEC = "libvpx-vp9"
@@ -77,7 +79,8 @@ def read_frames(
         return
     taken = 0
     with contextlib.closing(_decode(path)) as decoded:
-        frames = (frame for _, frame, _ in decoded) if fps is None or is_pictures(path) else _at_rate(decoded, fps)
+        own = fps is None or is_pictures(path)
+        frames = (frame for _, frame, _ in decoded) if own else _at_rate(decoded, fps, steady=is_steady(path))
         for number, frame in enumerate(frames):
             if number < skip or (number - skip) % downsample:
                 continue
@@ -87,10 +90,38 @@ def read_frames(
                 return
 
 
-def _at_rate(decoded: Iterator[tuple[float, np.ndarray, float]], fps: float) -> Iterator[np.ndarray]:
-    """Show at each moment k / fps the frame on screen then; rates within 1 % of each other go frame for frame."""
+def frame_times(path: Path | str) -> np.ndarray:
+    """Seconds (N,) at which a video's frames are shown, read without decoding them; empty where they are not told."""
+    import av
+
+    with _watched(Path(path)), av.open(str(path), metadata_errors="replace") as container:
+        if not container.streams.video:
+            return np.zeros(0)
+        stream = container.streams.video[0]
+        ticks = [packet.pts for packet in container.demux(stream) if packet.size]
+        return np.zeros(0) if None in ticks else np.sort(np.array(ticks, float)) * float(stream.time_base)
+
+
+def is_steady(path: Path | str) -> bool:
+    """Whether the frames of a video are evenly apart, to within three quarters of a frame over its whole length."""
+    times = frame_times(path)
+    if len(times) < 3:
+        return True
+    even = np.linspace(times[0], times[-1], len(times))
+    return bool(np.abs(times - even).max() < 0.75 * (times[-1] - times[0]) / (len(times) - 1))
+
+
+def frames_on_screen(path: Path | str, fps: float) -> list[int]:
+    """For each moment k / fps the number of the frame on screen then: those that `read_frames` gives at that rate."""
+    times = frame_times(path)
+    rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else fps
+    return list(_at_rate(((time, number, rate) for number, time in enumerate(times.tolist())), fps, is_steady(path)))
+
+
+def _at_rate(decoded: Iterator[tuple[float, Shown, float]], fps: float, steady: bool = True) -> Iterator[Shown]:
+    """Show at each moment k / fps the frame on screen then; of a steady rate within 1 % of it every frame is shown."""
     start, frame, source = next(decoded)
-    if abs(source - fps) < 0.01 * fps:
+    if steady and abs(source - fps) < 0.01 * fps:
         yield frame
         yield from (frame for _, frame, _ in decoded)
         return

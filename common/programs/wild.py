@@ -56,7 +56,7 @@ def _main(description: str | None, argv: list[str]) -> int:
         source, lifted = _stream(settings, models, place, folder)
     else:
         source = read_source(asked)
-        tracks = track(source.detections)[: asked.people]
+        tracks = track(source.detections, source.fps, say=say)[: asked.people]
         say(f"{len(source.detections.frames)} frames at {source.fps:g} a second, {len(tracks)} people: "
             + ", ".join(f"{t.id} ({int(t.seen.sum())} frames)" for t in tracks))  # fmt: skip
         lifted = [lift(model, tracks, source, settings, place) for model in models]
@@ -71,7 +71,7 @@ def check(settings: WildSettings, folder: Path) -> Path:
     from common.wild.tracking import track
 
     source = read_source(settings.input)
-    person = track(source.detections)[0]
+    person = track(source.detections, source.fps)[0]
     images = first_images(source, person.first, 4)
     points, seen = person.keypoints[..., :2], person.keypoints[..., 2] >= settings.input.threshold
     title = f"{Path(settings.input.input).name}: {source.detections.layout.name}, left blue, right orange"

@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.files.reading import read_json, understanding
 from common.wild.keypoint_file import KeypointFile, frame_numbers, identity, triplets
 from common.wild.records import from_records
+from common.wild.scores import refuse_depth
 
 FORMATS = (
     "AlphaPose, OpenPose (a file, or a folder of files, as Pose2Sim writes too), COCO results and annotations, MMPose "
@@ -183,6 +184,8 @@ def from_array(array: object, path: Path) -> KeypointFile:
         raise UserError(
             f"{path}: expected (frames, joints, 2 or 3) or (people, frames, joints, 2 or 3), got {array.shape}"
         )
+    if array.shape[-1] == 3:
+        refuse_depth(array, str(path))
     array = array[None] if array.ndim == 3 else array  # (N, T, J, C)
     frames, ids = [], []
     for frame in array.swapaxes(0, 1):  # (N, J, C)

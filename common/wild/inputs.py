@@ -11,7 +11,16 @@ import numpy as np
 
 from common.engine.log import say
 from common.errors import UserError
-from common.files.video import VideoInfo, pictures_in, read_frames, video_info
+from common.files.video import (
+    VideoInfo,
+    frame_times,
+    frames_on_screen,
+    is_pictures,
+    is_steady,
+    pictures_in,
+    read_frames,
+    video_info,
+)
 from common.geometry.skeleton import Skeleton
 from common.settings.wild import InputSettings
 from common.wild.detect import Detector, detect_people, load_detector
@@ -90,12 +99,28 @@ def _keypoint_file(path: Path, asked: InputSettings) -> Source:
         found = replace(found, frames=found.frames[: asked.limit], ids=found.ids[: asked.limit])
     video = Path(asked.video) if asked.video else None
     about = video_info(video) if video else None
+    if video and not asked.fps:
+        found = at_steady_times(found, video, about.fps)
     size = _size(found, about, asked)
     if in_shares(found):
         say(f"note: {path.name} counts from 0 to 1: taken as shares of {size[0]} x {size[1]} pixels")
         frames = [frame * np.array([*size, 1], np.float32) for frame in found.frames]
         found = replace(found, frames=frames)
     return Source(found, size, _fps(found, about, asked), video)
+
+
+def at_steady_times(found: Detections, video: Path, fps: float) -> Detections:
+    """Keypoints of each of a video's own frames, at its mean rate where that varies: the times stay right."""
+    if is_pictures(video) or is_steady(video):
+        return found
+    numbers = frames_on_screen(video, fps)
+    if len(found.frames) < max(numbers) + 1:
+        own = len(frame_times(video))
+        say(f"note: {video.name} varies in its rate and has {own} frames, but the keypoints {len(found.frames)}: "
+            f"taken as {fps:g} a second, so that times may be off")  # fmt: skip
+        return found
+    say(f"note: {video.name} varies in its rate: the keypoints are brought to {fps:g} a second by the frames' times")
+    return replace(found, frames=[found.frames[n] for n in numbers], ids=[found.ids[n] for n in numbers])
 
 
 def in_shares(found: Detections) -> bool:

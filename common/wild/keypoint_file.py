@@ -24,10 +24,6 @@ class KeypointFile:
 
     def __post_init__(self):
         self.ids = self.ids or [[-1] * len(frame) for frame in self.frames]
-        people = [person for frame in self.frames for person in frame]
-        if people and not any(person[:, 2].any() for person in people):  # lists that fill the place with zeros
-            for person in people:
-                person[:, 2] = 1
 
 
 def triplets(values, scores=None, source: str = "keypoints") -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.engine.log import say
 from common.errors import UserError
 from common.files.reading import load_archive, load_array, read_json, understanding
 from common.geometry.skeleton import (
@@ -28,6 +29,7 @@ from common.geometry.skeleton import (
 )
 from common.wild import formats
 from common.wild.keypoint_file import KeypointFile
+from common.wild.scores import on_one_scale
 
 LARGEST_IMAGE = 1 << 16  # pixels a side
 FASTEST = 10_000.0  # frames a second
@@ -90,7 +92,9 @@ def _detections(found: KeypointFile, layout: str | None, path: Path) -> Detectio
     count = counts.pop()
     hint = _which_of_25(people) if count == 25 else found.hint
     skeleton, order = recognise(count, found.names, hint, layout, path)
-    frames = [_stack(frame, len(order))[:, order] for frame in found.frames]  # each (N, J, 3)
+    frames, note = on_one_scale([_stack(frame, len(order))[:, order] for frame in found.frames])  # each (N, J, 3)
+    if note:
+        say(f"note: {path.name}: {note}")
     size = found.size and (int(found.size[0]), int(found.size[1]))
     if size and not (0 < size[0] <= LARGEST_IMAGE and 0 < size[1] <= LARGEST_IMAGE):
         raise UserError(f"{path}: says that its image has {size[0]} x {size[1]} pixels")

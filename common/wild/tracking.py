@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from scipy.optimize import linear_sum_assignment
 from common.errors import UserError
 from common.wild.keypoints import Detections
 
+TALL = 1.7  # metres that a person's whole box is taken to measure from corner to corner
+FASTEST = 15.0  # metres a second; who moves faster is somebody else
+LEAST_JUMP = 0.6  # metres below which a detector's noise may look as fast
 SPREAD = 0.15  # of a joint, as a share of the person's size: the k of COCO's OKS, wide enough for a frame's motion
 
 
@@ -77,6 +81,16 @@ class _Open:
             last[:, :2] += speed * min(frame - self.frames[-1], 10)  # motion far into a gap is a guess
         return last
 
+    def speed(self, frame: int, person: np.ndarray, fps: float) -> float:
+        """Metres a second at which the middle of the joints would have moved; 0 for what noise can do."""
+        last = self.people[-1]
+        both = (last[:, 2] > 0) & (person[:, 2] > 0)
+        if both.sum() < 3:
+            return 0.0
+        size = max(np.linalg.norm(box(p)[2:] - box(p)[:2]) for p in self.people[-10:])
+        metres = TALL * np.linalg.norm((person[both, :2] - last[both, :2]).mean(0)) / max(size, 1.0)
+        return float(metres * fps / (frame - self.frames[-1])) if metres > LEAST_JUMP else 0.0
+
     def close(self) -> Track:
         keypoints = np.zeros((self.frames[-1] - self.frames[0] + 1, *self.people[0].shape), np.float32)
         keypoints[np.array(self.frames) - self.frames[0]] = self.people
@@ -84,37 +98,56 @@ class _Open:
 
 
 def track(
-    detections: Detections, *, patience: int = 30, similarity: float = 0.3, shortest: int = 10, trust_ids: bool = True
+    detections: Detections,
+    fps: float = 25.0,
+    *,
+    patience: float = 1.2,
+    similarity: float = 0.3,
+    shortest: int = 10,
+    trust_ids: bool = True,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Track]:
     """Link detections into tracks, the longest first.
 
-    Where every person of the file has an identity, it is kept. Otherwise each frame's people are matched to the open
-    tracks by the larger of IoU and OKS against the predicted place, the best total first; below `similarity` a new
-    track begins, and a track unseen for more than `patience` frames ends. Tracks seen in fewer than `shortest` frames
+    Where every person of the file has an identity, it is kept, but nobody moves faster than `FASTEST`: who does is
+    somebody else, with an identity of their own, which `say` tells. Otherwise each frame's people are matched to the
+    open tracks by the larger of IoU and OKS against the predicted place, the best total first; below `similarity` a new
+    track begins, and a track unseen for more than `patience` seconds ends. Tracks seen in fewer than `shortest` frames
     are dropped, unless no other exists. Raises UserError where nobody is found.
     """
     given = np.concatenate(detections.ids) if detections.ids else np.zeros(0, int)
     if trust_ids and len(given) and (given >= 0).all():
-        done = _by_identity(detections)
+        done = _by_identity(detections, fps, say)
     else:
-        done = _by_place(detections, patience, similarity)
+        done = _by_place(detections, round(patience * fps), similarity)
     long = [t for t in done if t.seen.sum() >= shortest] or done
     if not long:
         raise UserError(f"nobody found in {len(detections.frames)} frames")
     return sorted(long, key=lambda t: (-int(t.seen.sum()), t.id))
 
 
-def _by_identity(detections: Detections) -> list[Track]:
-    tracks: dict[int, _Open] = {}
+def _by_identity(detections: Detections, fps: float, say: Callable[[str], None]) -> list[Track]:
+    tracks: dict[int, list[_Open]] = {}
+    following = max(max(ids.tolist(), default=0) for ids in detections.ids) + 1
     for frame, (people, ids) in enumerate(zip(detections.frames, detections.ids, strict=True)):
+        done = set()
         for person, id in zip(people, ids.tolist(), strict=True):
-            if not (person[:, 2] > 0).any():
+            if not (person[:, 2] > 0).any() or id in done:  # an identity twice in a frame: the first counts
                 continue
-            if id not in tracks:
-                tracks[id] = _Open(id, frame, person)
-            elif tracks[id].frames[-1] < frame:  # an identity twice in a frame: the first counts
-                tracks[id].add(frame, person)
-    return [t.close() for t in tracks.values()]
+            done.add(id)
+            own = tracks.setdefault(id, [])
+            speeds = [t.speed(frame, person, fps) for t in own]
+            if not own:
+                own.append(_Open(id, frame, person))
+            elif min(speeds) <= FASTEST:
+                own[int(np.argmin(speeds))].add(frame, person)
+            else:
+                say(
+                    f"person {id} moves at {min(speeds):.0f} m/s in frame {frame}: taken for somebody else, {following}"
+                )
+                own.append(_Open(following, frame, person))
+                following += 1
+    return [t.close() for own in tracks.values() for t in own]
 
 
 def _by_place(detections: Detections, patience: int, similarity: float) -> list[Track]:

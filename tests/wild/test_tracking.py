@@ -47,7 +47,7 @@ def test_short_gap_is_bridged_and_long_gap_is_not():
     short[40:60] = np.nan
     [t] = track(scene(short)[0])
     assert len(t) == 100 and t.seen.sum() == 80 and not t.seen[40:60].any()
-    assert len(track(scene(short)[0], patience=10)) == 2
+    assert len(track(scene(short)[0], patience=10 / 25)) == 2
 
 
 def test_ids_of_the_file_are_kept():
