@@ -32,12 +32,14 @@ FRAMES = {
 
 
 @dataclass
-class _Node:
+class Node:
+    """A joint of a file with a hierarchy, at rest in a T; a helper carries the rotation of one of several bones."""
+
     name: str
     joint: int  # of the skeleton
     offset: np.ndarray  # (3,), metres, y up, from the parent node
     helper: bool = False
-    children: list[_Node] = field(default_factory=list)
+    children: list[Node] = field(default_factory=list)
     end: np.ndarray | None = None  # (3,), the end site of a leaf
 
 
@@ -68,8 +70,8 @@ def write_bvh(
     if positions.ndim != 3 or positions.shape[1:] != (len(skeleton), 3) or not np.isfinite(positions).all():
         raise UserError(f"{path}: BVH needs finite positions (frames, {len(skeleton)}, 3), got {positions.shape}")
     turned = positions @ FRAMES[frame].T  # (T, J, 3), y up
-    tree = _tree(skeleton, turned)
-    rotations = _rotations(tree, turned)  # one (T, 3, 3) a node, in file order, relative to its parent
+    tree = motion_tree(skeleton, turned)
+    rotations = node_rotations(tree, turned)  # one (T, 3, 3) a node, in file order, relative to its parent
     scale = UNITS[unit]
     lines = ["HIERARCHY", *_hierarchy(tree, scale), "MOTION", f"Frames: {len(turned)}", f"Frame Time: {1 / fps:.8f}"]
     columns = [turned[:, skeleton.root] * scale, *(euler_zxy(r) for r in rotations)]
@@ -102,17 +104,17 @@ def rest_direction(skeleton: Skeleton, joint: int) -> np.ndarray:
     return np.array([side, 0.0, 0.0]) if side else np.array([0.0, 1.0, 0.0])
 
 
-def _tree(skeleton: Skeleton, positions: np.ndarray) -> _Node:
-    """The nodes of the file with their rest offsets."""
+def motion_tree(skeleton: Skeleton, positions: np.ndarray) -> Node:
+    """The nodes of the file with their rest offsets; positions (T, J, 3), y up, give the bones' mean lengths."""
 
-    def build(joint: int, offset: np.ndarray) -> _Node:
-        node = _Node(skeleton.joints[joint], joint, offset)
+    def build(joint: int, offset: np.ndarray) -> Node:
+        node = Node(skeleton.joints[joint], joint, offset)
         children = [c for c, p in skeleton.edges if p == joint]
         for child in children:
             length = np.linalg.norm(positions[:, child] - positions[:, joint], axis=-1).mean()
             bone = build(child, rest_direction(skeleton, child) * length)
             if len(children) > 1:
-                helper = _Node(f"{node.name}_{bone.name}", joint, np.zeros(3), helper=True, children=[bone])
+                helper = Node(f"{node.name}_{bone.name}", joint, np.zeros(3), helper=True, children=[bone])
                 node.children.append(helper)
             else:
                 node.children.append(bone)
@@ -123,16 +125,16 @@ def _tree(skeleton: Skeleton, positions: np.ndarray) -> _Node:
     return build(skeleton.root, np.zeros(3))
 
 
-def _rotations(root: _Node, positions: np.ndarray) -> list[np.ndarray]:
+def node_rotations(root: Node, positions: np.ndarray) -> list[np.ndarray]:
     """Rotations (T, 3, 3) of every node relative to its parent, in file order, by following the bones' directions."""
     frames = len(positions)
     identity = np.broadcast_to(np.eye(3), (frames, 3, 3))
     out: list[np.ndarray] = []
 
-    def bones(node: _Node) -> list[_Node]:
+    def bones(node: Node) -> list[Node]:
         return [c.children[0] if c.helper else c for c in node.children]
 
-    def visit(node: _Node, above: np.ndarray) -> None:
+    def visit(node: Node, above: np.ndarray) -> None:
         below = bones(node)
         if not below:
             turn = above
@@ -181,10 +183,10 @@ def euler_zxy(rotations: np.ndarray) -> np.ndarray:
     return np.degrees(np.unwrap(angles, axis=0))
 
 
-def _hierarchy(root: _Node, scale: float) -> list[str]:
+def _hierarchy(root: Node, scale: float) -> list[str]:
     lines: list[str] = []
 
-    def visit(node: _Node, depth: int) -> None:
+    def visit(node: Node, depth: int) -> None:
         pad = "\t" * depth
         lines.append(f"{pad}{'JOINT' if depth else 'ROOT'} {node.name}")
         lines.append(f"{pad}{{")

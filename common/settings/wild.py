@@ -16,7 +16,7 @@ from common.settings.ranges import FPS, PIXELS, SEED, UNIT, WHOLE, real
 FOLDER, DEFAULT = "checkpoint/open", "open_mixste_27f.bin"
 LENS = 0.85  # focal length over the image's longer side where none is given: a phone's main camera when it films
 THRESHOLD = 0.3  # confidence below which a joint counts as missing
-KINDS = ("poses", "bvh", "viewer", "video")  # of output
+KINDS = ("poses", "bvh", "glb", "trc", "viewer", "video")  # of output
 DETECTORS = ("blazepose", "rtmlib")
 SPEEDS = ("lightweight", "balanced", "performance")  # of rtmlib's networks
 AGGREGATES = ("P_Agg", "R_Agg", "J_Agg_fit")  # those of common.scoring.hypotheses that read nothing of the truth

@@ -13,7 +13,9 @@ from common.engine.cards import trained_on
 from common.engine.opening import Opened
 from common.errors import visible
 from common.files.bvh import write_bvh
+from common.files.glb import write_glb
 from common.files.poses import Person, write_poses
+from common.files.trc import write_trc
 from common.files.video import is_pictures
 from common.files.writing import save_text
 from common.geometry.camera import Camera, pixels_to_screen
@@ -32,19 +34,25 @@ PLACED = ("positions", "hypotheses", "truth")
 def write_model(
     folder: Path, model: Opened, people: list[Person], source: Source, asked: OutputSettings, title: str, facts: dict
 ) -> list[Path]:
-    """What one checkpoint made of the people: poses.npz, person_ID.bvh, viewer.html, as --outputs names them."""
+    """What one checkpoint made of the people: poses.npz, person_ID.bvh, .glb and .trc, viewer.html, by --outputs."""
     folder.mkdir(parents=True, exist_ok=True)
     written, note = [], trained_on(model.card)
     card = {key: value for key, value in model.card.items() if key != "mean_pose"} | {"summary": note, **facts}
     if "poses" in asked.outputs:
         write_poses(folder / "poses.npz", people, source.fps, model.skeleton, card=card)
         written.append(folder / "poses.npz")
-    if "bvh" in asked.outputs:
-        for person in people:
-            for name, skeleton, positions in stretches(person, model.skeleton):
-                path = folder / f"{name}.bvh"
-                write_bvh(path, positions, skeleton, source.fps, frame="world", unit=asked.bvh_unit)
-                written.append(path)
+    for person in people:
+        for name, first, skeleton, positions in stretches(person, model.skeleton):
+            path = folder / name
+            if "bvh" in asked.outputs:
+                write_bvh(path.with_suffix(".bvh"), positions, skeleton, source.fps, frame="world", unit=asked.bvh_unit)
+            if "glb" in asked.outputs:
+                write_glb(
+                    path.with_suffix(".glb"), positions, skeleton, source.fps, frame="world", first=first, name=name
+                )
+            if "trc" in asked.outputs:
+                write_trc(path.with_suffix(".trc"), positions, skeleton, source.fps, frame="world", first=first)
+            written += [path.with_suffix(f".{kind}") for kind in ("bvh", "glb", "trc") if kind in asked.outputs]
     if "viewer" in asked.outputs:
         path = folder / "viewer.html"
         video = None if source.video is None or is_pictures(source.video) else source.video  # pages play videos only
@@ -64,8 +72,8 @@ def grounded(person: Person, points: np.ndarray) -> np.ndarray:
     return on_ground(points, person.get("up", LEVEL), person.get("floor", 0.0))
 
 
-def stretches(person: Person, skeleton: Skeleton) -> list[tuple[str, Skeleton, np.ndarray]]:
-    """A person for files that know no gaps and no missing joints: (name, skeleton, positions (T, J, 3)) on the ground.
+def stretches(person: Person, skeleton: Skeleton) -> list[tuple[str, int, Skeleton, np.ndarray]]:
+    """A person for files without gaps and missing joints: (name, first frame, skeleton, positions (T, J, 3) on ground).
 
     One for each stretch of presence, named after its first frame but for the first one; joints that are guesses all
     through it are left out.
@@ -74,8 +82,9 @@ def stretches(person: Person, skeleton: Skeleton) -> list[tuple[str, Skeleton, n
     for first, end in runs(np.isfinite(person["positions"]).all((1, 2))):
         known = person["known"][first:end].any(0) if "known" in person else np.ones(len(skeleton), bool)
         part, joints = part_of(skeleton, np.flatnonzero(known))
-        name = f"person_{person['id']}" + (f"_frame_{person.get('first', 0) + first}" if out else "")
-        out.append((name, part, grounded(person, person["positions"][first:end, joints])))
+        start = person.get("first", 0) + first
+        name = f"person_{person['id']}" + (f"_frame_{start}" if out else "")
+        out.append((name, start, part, grounded(person, person["positions"][first:end, joints])))
     return out
 
 
@@ -139,6 +148,8 @@ def write_about(folder: Path, models: list[Opened], written: list[Path], title: 
     told = {
         ".npz": "joints in metres, camera frame (x right, y down, z forward), hypotheses and their spread; NumPy",
         ".bvh": "motion with its root, y up; Blender: File, Import, BVH",
+        ".glb": "the moving skeleton, y up: Blender, Windows, browsers",
+        ".trc": "the joints as markers, metres, y up: OpenSim, Pose2Sim",
         ".html": "the viewer: open it in a browser",
         ".mp4": "the input and the poses side by side",
         ".webm": "the input and the poses side by side",
