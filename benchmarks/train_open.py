@@ -1,28 +1,32 @@
 """Train the small checkpoint that main_wild.py uses by default: real motion under random cameras.
 
-    python -m benchmarks.train_open DATA_FOLDER [-o checkpoint/open] [--minutes 30]
+    python -m benchmarks.train_open DATA_FOLDER [-o checkpoint/open] [--steps 30000]
 
 DATA_FOLDER holds data_3d_h36m.npz in the Human3.6M layout (world, metres, z up, 50 fps). Every epoch sees each take of
-the training subjects through new random cameras (focal length, height, distance, heading, place in the image) and with
-new detector-like noise, so that the network stands other views than those of one laboratory. S9 and S11 are held out;
-they are scored under random cameras of a fixed seed and, if the folder has their 2D, under the four Human3.6M cameras.
+the training subjects as another body at another speed, now and then with another take's arms, through a new random
+camera, with new detector-like noise: three in four as a detector's 17 COCO keypoints mapped to the network's joints as
+main_wild.py maps them, the others as the 17 joints themselves. The run is counted in steps, is saved after every epoch
+and goes on where it stopped. S9 and S11 are held out; they are scored under random cameras of a fixed seed and, if the
+folder has their 2D, under the four Human3.6M cameras. --hold S8 keeps a training subject out too and judges by it:
+that is what choices are made on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from common.datasets import variation
 from common.datasets.clips import Clip
 from common.datasets.h36m import load_h36m
 from common.datasets.random_cameras import random_view
-from common.datasets.synthetic.detector import DETECTORS, detect_old
+from common.datasets.synthetic.detector import DETECTORS, detect, detect_old
+from common.datasets.synthetic.face import coco_points
 from common.datasets.windows import Windows
 from common.engine import checkpoint
 from common.engine.cards import mean_pose
@@ -31,16 +35,22 @@ from common.engine.evaluate import Errors, Sampling, evaluate
 from common.engine.evaluation import mean_pose_errors
 from common.engine.trainer import LifterRecipe, LifterTrainer
 from common.files.reading import load_archive
-from common.geometry.camera import pixels_to_screen
-from common.geometry.skeleton import H36M_17, H36M_17_OF_32
+from common.geometry.camera import Camera, pixels_to_screen
+from common.geometry.skeleton import COCO_17, H36M_17, H36M_17_OF_32, joint_map
+from common.models import build
 from common.models.blocks import choose_attention
+from common.wild.cleaning import fill_gaps
 
 TRAINING, HELD_OUT = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 FPS, FRAMES = 50.0, 27
 NAME = "open_mixste_27f.bin"
-STEPS = 150  # an epoch, at most
 PIECE = 250  # frames, at most, that one camera sees
 TALL = 400.0  # pixels that `detect_old` takes a person to be tall: its noise is scaled to the person in the image
+STEEP = 0.25  # share of the cameras from the ground to a ceiling
+OTHER_ARMS, OTHER_SPEED, SPEEDS = 0.4, 0.5, (0.7, 1.5)  # shares of the pieces; the least and the greatest speed
+AS_COCO = 0.75  # share of the pieces whose 2D are mapped COCO keypoints
+UNSEEN = {("Knee", "Ankle"): 0.06, ("Hip", "Knee", "Ankle"): 0.02, ("Ankle",): 0.03, ("Elbow", "Wrist"): 0.02}
+WARM_UP, FLOOR = 300, 0.01  # steps of the learning rate's rise; share of it at the end of its cosine
 
 
 def load_takes(folder: Path, subjects: tuple[str, ...]) -> list[tuple[str, str, np.ndarray]]:
@@ -79,6 +89,55 @@ def views(takes: list, seed: int, count: int, detector: str) -> list[Clip]:
     return clips
 
 
+def varied(world: np.ndarray, others: list, rng: np.random.Generator) -> np.ndarray:
+    """The piece (T, 17, 3) by another body, at another speed or with another take's arms."""
+    if rng.random() < OTHER_ARMS:
+        lent = others[rng.integers(len(others))][2]
+        start = rng.integers(max(1, len(lent) - len(world) + 1))
+        lent = lent[start : start + len(world)]
+        world = variation.with_other_arms(world[: len(lent)], lent, H36M_17)
+    if rng.random() < OTHER_SPEED:
+        world = variation.at_speed(world, np.exp(rng.uniform(*np.log(SPEEDS))))
+    return variation.with_proportions(world, H36M_17, rng)
+
+
+def training_view(subject: str, action: str, world: np.ndarray, rng: np.random.Generator, name: str) -> Clip:
+    """The piece through a random camera, its 2D by the made detector as main_wild.py would map it."""
+    camera, seen = random_view(world, rng, STEEP)
+    size = (camera.width, camera.height)
+    if rng.random() < AS_COCO:
+        pixels = camera.project(torch.from_numpy(coco_points(seen, FPS, rng))).numpy()  # (T, 17, 2)
+        keypoints, confidence = detect(pixels, COCO_17, size, FPS, rng)
+        shown = confidence > 0
+        for joints, share in UNSEEN.items():
+            for side in "LR" if "Wrist" in joints else ("LR",):
+                if rng.random() < share:
+                    shown[:, [COCO_17.index(s + joint) for joint in joints for s in side]] = False
+        keypoints = joint_map(COCO_17, H36M_17) @ fill_gaps(keypoints, shown, COCO_17)
+    else:
+        pixels = camera.project(torch.from_numpy(seen)).numpy()
+        keypoints = detect(pixels, H36M_17, size, FPS, rng)[0]
+    return clip_of(subject, action, camera, keypoints, seen, name)
+
+
+def clip_of(subject: str, action: str, camera: Camera, pixels: np.ndarray, seen: np.ndarray, name: str) -> Clip:
+    screen = pixels_to_screen(torch.from_numpy(np.asarray(pixels, np.float64)), camera.width, camera.height).numpy()
+    camera, valid = replace(camera, name=name), np.ones(len(seen), bool)
+    return Clip(subject, action, camera, FPS, screen.astype(np.float32), seen.astype(np.float32), valid)
+
+
+def training_views(takes: list, seed: int, epoch: int) -> list[Clip]:
+    """Every five seconds of every take, varied, through a random camera of its own; all drawn from (seed, epoch)."""
+    rng = np.random.default_rng([seed, epoch])
+    clips = []
+    for subject, action, world in takes:
+        cut = rng.integers(PIECE) if len(world) > PIECE else 0  # pieces begin elsewhere in every epoch
+        for k, part in enumerate(np.split(world, range(cut, len(world), PIECE)) if cut else [world]):
+            if len(part) > FRAMES // 2:
+                clips.append(training_view(subject, action, varied(part, takes, rng), rng, f"part {k}"))
+    return clips
+
+
 def score(lifter, clips: list[Clip], place: Place, hypotheses: int, steps: int) -> Errors:
     windows = Windows(clips, H36M_17, FRAMES, device=place.device)
     return evaluate(lifter, windows, Sampling(hypotheses, steps, batch=64, metrics=("mpjpe", "p_mpjpe")), place)
@@ -96,28 +155,12 @@ def figures(card: dict, errors: Errors, clips: list[Clip]) -> dict:
     return out | {"frames": int(errors.frames.sum())}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with data_3d_h36m.npz")
-    parser.add_argument("-o", "--output", type=Path, default=Path("checkpoint/open"))
-    parser.add_argument("--minutes", type=float, default=30.0, help="time for training steps")
-    parser.add_argument("--views", type=int, default=1, help="random cameras a take and epoch")
-    parser.add_argument("--batch", type=int, default=8, help="windows a step")
-    parser.add_argument("-lr", type=float, default=1e-3, help="learning rate at the start; falls with the time used")
-    parser.add_argument("-cs", "--channels", type=int, default=64)
-    parser.add_argument("-dep", "--depth", type=int, default=4)
-    parser.add_argument("--heads", type=int, default=4)
-    parser.add_argument("--amp", action="store_true", help="train in bf16")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--detector", choices=DETECTORS, default="fitted", help="the made 2D")
-    parser.add_argument("--data-name", default="CMU motion capture", help="named in the card and in every output")
-    args = parser.parse_args()
-    place = Place(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    takes, held = load_takes(args.data, TRAINING), load_takes(args.data, HELD_OUT)
+def new_card(args: argparse.Namespace, takes: list) -> dict:
     sizes = {"frames": FRAMES, "joints": 17, "channels": args.channels, "depth": args.depth}
     sizes |= {"heads": args.heads, "drop_path": 0.0}
-    card = {
-        "model": "mixste",
+    sizes |= {"skeleton": H36M_17.name} if args.model == "mixste_ray" else {}
+    return {
+        "model": args.model,
         "sizes": sizes,
         "variant": "default",
         "frames": FRAMES,
@@ -130,13 +173,44 @@ def main() -> None:
         "epoch": 0,
         "version": checkpoint.VERSION,
         "dataset": "h36m",
-        "subjects": ",".join(TRAINING),
+        "subjects": ",".join(s for s in TRAINING if s != args.hold),
         "fps": FPS,
         "synthetic": False,
         "diffusion": {"timesteps": 1000, "scale": 1.0},
-        "mean_pose": mean_pose(views(takes, 10**6, 4, args.detector), H36M_17.root).tolist(),
+        "mean_pose": mean_pose(views(takes, 10**6, 4, "fitted"), H36M_17.root).tolist(),
         "trained_on": f"{args.data_name}, {len(takes)} takes under random cameras",
     }
+
+
+def rate(used: float, steps: int) -> float:
+    """The share of the learning rate after a share `used` of the steps: a short rise, then half a cosine."""
+    return min(1.0, (used * steps + 20) / WARM_UP) * max(FLOOR, 0.5 * (1 + np.cos(np.pi * used)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with data_3d_h36m.npz")
+    parser.add_argument("-o", "--output", type=Path, default=Path("checkpoint/open"))
+    parser.add_argument("--steps", type=int, default=30_000, help="training steps in all")
+    parser.add_argument("--batch", type=int, default=8, help="windows a step")
+    parser.add_argument("--model", choices=("mixste", "mixste_ray"), default="mixste_ray")
+    parser.add_argument("-lr", type=float, default=1e-3, help="greatest learning rate")
+    parser.add_argument("-cs", "--channels", type=int, default=64)
+    parser.add_argument("-dep", "--depth", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--average", type=float, default=0.999, help="decay of the weights' moving average; 0: none")
+    parser.add_argument("--uniform", action="store_true", help="draw the diffusion step evenly, not towards noise")
+    parser.add_argument("--plain", action="store_true", help="the recorded bodies and motions as they are")
+    parser.add_argument("--amp", action="store_true", help="train in bf16")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--hold", choices=TRAINING, help="keep this training subject out and judge by it")
+    parser.add_argument("--data-name", default="CMU motion capture", help="named in the card and in every output")
+    args = parser.parse_args()
+    place = Place(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    takes = load_takes(args.data, tuple(s for s in TRAINING if s != args.hold))
+    judged = views(load_takes(args.data, (args.hold,) if args.hold else HELD_OUT), 0, 1, "fitted")
+    judged = judged if args.hold else judged[::3]  # without --hold for the progress line only: it chooses nothing
+    card = new_card(args, takes)
     torch.manual_seed(args.seed)
     lifter = checkpoint.make_lifter(card).to(place.device)
     choose_attention(lifter, place.device, FRAMES, 17, amp=args.amp)
@@ -144,66 +218,79 @@ def main() -> None:
         epochs=10**6,
         batch=args.batch,
         learning_rate=args.lr,
-        lr_decay=1.0,
         weight_decay=0.05,
         seed=args.seed,
         amp=args.amp,
-        limit=STEPS,
-        max_seconds=60 * args.minutes,
+        max_steps=args.steps,
+        towards_noise=not args.uniform,
+        average=args.average,
     )
-    first = Windows(views(takes, 1, args.views, args.detector), H36M_17, FRAMES, device=place.device)
-    trainer = LifterTrainer(lifter, first, recipe, place)
-    judged = views(held, 0, 1, args.detector)[::3]  # for the progress line only: no choice is made by it
-    start = time.time()
-    while (used := (time.time() - start) / (60 * args.minutes)) < 1:
-        for group in trainer.optimizer.param_groups:  # a short warm-up, then half a cosine over the time
-            group["lr"] = args.lr * min(1.0, (used + 0.005) / 0.03) * max(0.02, 0.5 * (1 + np.cos(np.pi * used)))
-        clips = views(takes, trainer.epoch + 1, args.views, args.detector)
-        trainer.windows = Windows(clips, H36M_17, FRAMES, stride=trainer_stride(trainer.epoch), device=place.device)
+    trainer = LifterTrainer(lifter, Windows(judged, H36M_17, FRAMES, device=place.device), recipe, place)
+    state = args.output / "training.bin"
+    if state.is_file():
+        resume(trainer, checkpoint.load(state))
+        print(f"going on after epoch {trainer.epoch}, {trainer.steps_done} of {args.steps} steps", flush=True)
+    while not trainer.spent():
+        used = trainer.steps_done / args.steps
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = args.lr * rate(used, args.steps)
+        epoch = trainer.epoch + 1
+        clips = views(takes, epoch, 1, "fitted") if args.plain else training_views(takes, args.seed, epoch)
+        trainer.windows = Windows(clips, H36M_17, FRAMES, stride=FRAMES - epoch % 5, device=place.device)
 
         def validate() -> dict:
-            if trainer.epoch % 10:
+            if trainer.epoch % 5:
                 return {"valid_mm": None}
+            network = build(card["model"], **card["sizes"])
+            network.load_state_dict(trainer.weights()["weights"])
+            kept, lifter.denoiser = lifter.denoiser, network.to(place.device)
             errors = score(lifter, judged, place, 1, 1)
+            lifter.denoiser = kept
             return {"valid_mm": float(errors.mean("protocol_1", np.ones(len(judged), bool))[0, 0])}
 
         row = trainer.run_epoch(validate)
         card["epoch"] = row["epoch"]
-        save(args.output / NAME, card, lifter)
+        save(args.output / NAME, card, trainer)
+        checkpoint.save(state, {"card": card, "raw": raw(lifter), **trainer.weights(), **trainer.state()})
         valid = "" if row["valid_mm"] is None else f", held out {row['valid_mm']:.1f} mm"
-        print(f"epoch {row['epoch']}: {row['train_mm']:.1f} mm{valid}, {used:.0%} of the time", flush=True)
-    finish(args, card, lifter, held, place, trainer)
+        minutes = trainer.seconds / 60
+        print(f"epoch {epoch}: {row['train_mm']:.1f} mm{valid}, {used:.0%}, {minutes:.1f} minutes", flush=True)
+    finish(args, card, place, trainer)
 
 
-def trainer_stride(epoch: int) -> int:
-    """Windows start at other frames in every epoch, as their stride differs."""
-    return FRAMES - epoch % 5
+def raw(lifter) -> dict:
+    """The weights themselves, beside their moving average."""
+    return {key: value.detach().cpu() for key, value in lifter.denoiser.state_dict().items()}
 
 
-def save(path: Path, card: dict, lifter) -> None:
-    weights = {key: value.detach().cpu().half() for key, value in lifter.denoiser.state_dict().items()}
+def resume(trainer: LifterTrainer, content: dict) -> None:
+    trainer.lifter.denoiser.load_state_dict(content["raw"])
+    if trainer.average:
+        trainer.average.module.load_state_dict(content["weights"])
+    trainer.restore(content)
+    if trainer.average:
+        trainer.average.n_averaged.fill_(trainer.steps_done)
+
+
+def save(path: Path, card: dict, trainer: LifterTrainer) -> None:
+    weights = {key: value.half() for key, value in trainer.weights()["weights"].items()}
     checkpoint.save(path, {"card": card, "weights": weights})
 
 
-def finish(args, card: dict, lifter, held: list, place: Place, trainer: LifterTrainer) -> None:
+def finish(args, card: dict, place: Place, trainer: LifterTrainer) -> None:
     """Score the held-out performers with the weights as stored, and write the figures into the card."""
     stored = checkpoint.load(args.output / NAME)
     lifter = checkpoint.make_lifter(stored["card"], stored["weights"]).to(place.device).eval()
     choose_attention(lifter, place.device, FRAMES, 17)
-    tests = {"random cameras": views(held, 0, 2, args.detector)}
-    if (args.data / "data_2d_h36m_cpn_ft_h36m_dbb.npz").is_file():
+    held = load_takes(args.data, (args.hold,) if args.hold else HELD_OUT)
+    tests = {"random cameras": views(held, 0, 2, "fitted")}
+    if not args.hold and (args.data / "data_2d_h36m_cpn_ft_h36m_dbb.npz").is_file():
         tests["Human3.6M's cameras"] = load_h36m(args.data, "cpn_ft_h36m_dbb", list(HELD_OUT))
     card["errors_mm"] = {n: figures(card, score(lifter, clips, place, 5, 5), clips) for n, clips in tests.items()}
-    card["recipe"] = {
-        k: v for k, v in asdict(trainer.recipe).items() if k in ("batch", "learning_rate", "weight_decay", "amp")
-    }
-    card["recipe"] |= {
-        "detector": args.detector,
-        "views": args.views,
-        "steps": trainer.steps_done,
-        "minutes": round(trainer.seconds / 60, 1),
-    }
-    save(args.output / NAME, card, lifter)
+    fields = ("batch", "learning_rate", "weight_decay", "amp", "towards_noise", "average")
+    card["recipe"] = {k: v for k, v in asdict(trainer.recipe).items() if k in fields}
+    card["recipe"] |= {"varied": not args.plain, "steps": trainer.steps_done, "minutes": round(trainer.seconds / 60, 1)}
+    save(args.output / NAME, card, trainer)
     print(json.dumps({k: card[k] for k in ("epoch", "recipe", "errors_mm")}, indent=1))
 
 

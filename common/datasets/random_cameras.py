@@ -10,17 +10,23 @@ from common.geometry.camera import Camera
 SIZES = ((1920, 1080), (1080, 1920), (1000, 1000), (1440, 1080))  # pixels
 
 
-def random_view(world: np.ndarray, rng: np.random.Generator) -> tuple[Camera, np.ndarray]:
+STEEP = (-35, 70)  # degrees downwards of the optical axis: from the ground to a ceiling
+
+
+def random_view(world: np.ndarray, rng: np.random.Generator, steep: float = 0.0) -> tuple[Camera, np.ndarray]:
     """A camera that sees a whole take (T, J, 3), world, metres, z up; and the take (T, J, 3) in its frame.
 
     Any heading; the optical axis from 30 degrees upwards to 45 degrees downwards, mostly near level; up to 4 degrees
     of roll; fields of view of 30 to 85 degrees; upright and wide images; the person fills 25 to 90 percent of the
-    image's shorter way and may stand anywhere that keeps every frame inside.
+    image's shorter way and may stand anywhere that keeps every frame inside. A share `steep` of the cameras looks from
+    anywhere between the ground and a ceiling: from 35 degrees upwards to 70 downwards, evenly.
     """
     width, height = SIZES[rng.choice(4, p=(0.4, 0.15, 0.3, 0.15))]
     focal = np.exp(rng.uniform(np.log(1.1), np.log(3.7)))  # screen units: the view is 2 atan(1 / focal) wide
     heading = rng.uniform(0, 2 * np.pi)
     down = np.radians(np.clip(rng.normal(8, 13), -30, 45))
+    if steep and rng.random() < steep:
+        down = np.radians(rng.uniform(*STEEP))
     roll = np.radians(np.clip(rng.normal(0, 1.5), -4, 4))
     forward = np.array([np.cos(heading) * np.cos(down), np.sin(heading) * np.cos(down), -np.sin(down)])
     right = np.array([np.sin(heading), -np.cos(heading), 0])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from common.datasets.clips import Clip
+from common.geometry.camera import mirrored_intrinsics
 from common.geometry.skeleton import Skeleton
 
 
@@ -166,6 +167,9 @@ class Windows:
         if flipped is not None:
             flipped = flipped.to(self.device)[:, None, None, None]
             keypoints, poses = (self._mirrored(x, flipped) for x in (keypoints, poses))
+            root = torch.where(flipped, root * root.new_tensor([-1.0, 1.0, 1.0]), root)
+            if self.has_camera:
+                intrinsics = torch.where(flipped[:, 0, 0], mirrored_intrinsics(intrinsics), intrinsics)
         action = self.action[on_device]
         if untold is not None:
             action = torch.where(untold.to(self.device), -1, action)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from common.diffusion.noise import window_noise
 from common.engine.chunks import Load, chunk_for, in_chunks
 from common.engine.devices import Place, autocast
 from common.geometry.skeleton import Skeleton
+from common.models.condition import as_batch
 from common.scoring.hypotheses import AGGREGATIONS, Evidence, available, average_repeats
 from common.scoring.metrics import Metric, metrics_named, mpjpe
 
@@ -170,10 +170,12 @@ def batch_of(windows: Windows, rows: Sequence[int] | Tensor, sampling: Sampling)
 
 
 def check_told(lifter: DiffusionLifter, windows: Windows) -> None:
-    """Raise UserError where the network is to be told of an action that it has no prompt for: before the work."""
-    actions = SimpleNamespace(action=windows.action.unique(), action_names=windows.action_names)
+    """Raise UserError where the network is to be told of an action that it has no prompt for, or of a camera that is
+    not known: before the work."""
+    actions = windows.action.unique()
+    intrinsics = windows.intrinsics[: len(actions)] if windows.has_camera else None
     with torch.no_grad():
-        lifter.denoiser.condition(actions)
+        lifter.denoiser.condition(as_batch(actions, windows.action_names, intrinsics, camera=False))
 
 
 def evidence_of(batch: Batch) -> Evidence:

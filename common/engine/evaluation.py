@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from common.engine.log import say
 from common.engine.opening import Opened, open_lifter
 from common.files.writing import append_line, save_json
 from common.models import entry
+from common.models.condition import as_batch
 from common.scoring.hypotheses import available
 from common.scoring.metrics import metrics_named, mpjpe, p_mpjpe
 from common.settings.lifting import Settings
@@ -164,9 +164,8 @@ def flop_per_window(opened: Opened) -> int:
     A text condition is not counted: it is computed once per action.
     """
     lifter, card = opened.lifter, opened.card
-    untold = SimpleNamespace(action=torch.full((1,), -1, device=lifter.mirror.device), action_names=())
     with torch.no_grad():
-        condition = lifter.denoiser.condition(untold)
+        condition = lifter.denoiser.condition(as_batch(torch.full((1,), -1, device=lifter.mirror.device)))
     if condition is not None:
         tensors = {k: v.to("meta") for k, v in vars(condition).items() if isinstance(v, torch.Tensor)}
         condition = replace(condition, **tensors)

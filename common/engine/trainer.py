@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from common.datasets.windows import Windows
@@ -152,6 +153,8 @@ class LifterRecipe(Recipe):
     augment: bool = True  # mirrored windows too
     squared: bool = False  # the published gradient, of L^2 / 2
     neutral: float = 0.0  # share of windows whose action the network is not told
+    towards_noise: bool = False  # draw the diffusion step as T (1 - u^2), u uniform: most where sampling starts
+    average: float = 0.0  # decay of the moving average of the weights that is stored; 0: the weights themselves
 
 
 class _Objective(nn.Module):
@@ -188,6 +191,8 @@ class LifterTrainer(Trainer):
         optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
         super().__init__(recipe, optimizer, place)
         self.objective: nn.Module = _Objective(lifter, loss)
+        update = get_ema_multi_avg_fn(recipe.average)
+        self.average = AveragedModel(lifter.denoiser, multi_avg_fn=update) if recipe.average else None
         if place.world > 1:
             ids = [place.device.index] if place.device.type == "cuda" else None
             self.objective = DistributedDataParallel(self.objective, device_ids=ids)
@@ -196,7 +201,8 @@ class LifterTrainer(Trainer):
         return (self.lifter,)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
-        return {"weights": {key: value.detach().cpu() for key, value in self.lifter.denoiser.state_dict().items()}}
+        network = self.average.module if self.average else self.lifter.denoiser
+        return {"weights": {key: value.detach().cpu() for key, value in network.state_dict().items()}}
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         """This epoch's order of windows, plain (row < W) and mirrored (row >= W)."""
@@ -214,7 +220,7 @@ class LifterTrainer(Trainer):
         count = len(self.windows)
         seed = seed_of(recipe.seed, "step", epoch, step)
         generator = torch.Generator().manual_seed(seed)
-        t = torch.randint(len(self.lifter.diffusion.abar), (len(rows),), generator=generator)
+        t = self._draw_steps(len(rows), generator)
         noise = torch.randn(len(rows), *self._pose_shape(), generator=generator)
         untold = torch.rand(len(rows), generator=generator) < recipe.neutral
         torch.manual_seed(seed)  # stochastic depth
@@ -234,7 +240,16 @@ class LifterTrainer(Trainer):
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        if self.average:
+            self.average.update_parameters(self.lifter.denoiser)
         return torch.stack([error.float(), weight * batch.mask.sum().float()])
+
+    def _draw_steps(self, count: int, generator: torch.Generator) -> Tensor:
+        steps = len(self.lifter.diffusion.abar)
+        if not self.recipe.towards_noise:
+            return torch.randint(steps, (count,), generator=generator)
+        u = torch.rand(count, generator=generator)
+        return ((1 - u * u) * steps).long().clamp_max(steps - 1)
 
     def _pose_shape(self) -> tuple[int, ...]:
         return (self.windows.output, len(self.windows.skeleton), 3)

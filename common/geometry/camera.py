@@ -56,6 +56,11 @@ def screen_intrinsics(focal, center, radial, tangential, width: int, height: int
     )
 
 
+def mirrored_intrinsics(intrinsics: Tensor) -> Tensor:
+    """The camera (..., 9) whose picture is the mirror image, x negated: of centre and tangential distortion too."""
+    return intrinsics * intrinsics.new_tensor([1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 1.0, -1.0, 1.0])
+
+
 def quaternion_conjugate(q: Tensor) -> Tensor:
     return q * q.new_tensor([1.0, -1.0, -1.0, -1.0])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from common.errors import UserError
-from common.models import diff3dhpe, finepose, grap2eq_published, graphdiffu, ktpformer, mixste
+from common.models import diff3dhpe, finepose, grap2eq_published, graphdiffu, ktpformer, mixste, mixste_ray
 from common.models.registry import Entry
 
 REGISTRY: dict[str, Entry] = {
@@ -17,6 +17,7 @@ REGISTRY: dict[str, Entry] = {
     "graphdiffu": graphdiffu.ENTRY,
     "ktpformer": ktpformer.ENTRY,
     "mixste": mixste.ENTRY,
+    "mixste_ray": mixste_ray.ENTRY,
 }
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -24,3 +29,18 @@ class Condition:
 
     def from_hypothesis(self, first: int, of: int | None = None) -> Condition:
         return replace(self, first_hypothesis=first, hypotheses=of)
+
+
+PLAIN_CAMERA = (2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # a view of 53 degrees without a lens
+
+
+def as_batch(
+    action: Tensor, action_names: Sequence[str] = (), intrinsics: Tensor | None = None, *, camera: bool = True
+) -> SimpleNamespace:
+    """What `denoiser.condition` reads of a batch: actions (B,), -1 for unknown, their names, and intrinsics (B, 9).
+
+    With `camera` and no intrinsics, a plain camera stands in, where only the computation counts and not the answer.
+    """
+    if intrinsics is None and camera:
+        intrinsics = torch.tensor(PLAIN_CAMERA, device=action.device).expand(len(action), -1)
+    return SimpleNamespace(action=action, action_names=tuple(action_names), intrinsics=intrinsics)

@@ -59,7 +59,10 @@ class MixSTE(nn.Module):
         return self.Temporal_norm(self.TTEblocks[i](x.flatten(0, 2))).view(x.shape).transpose(2, 3)
 
     def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, condition=None) -> Tensor:
-        code = self.time_code(t, condition)  # (B, C)
+        return self.denoise(x_2d, x_t, self.time_code(t, condition), condition)
+
+    def denoise(self, x_2d: Tensor, x_t: Tensor, code: Tensor, condition) -> Tensor:
+        """The network behind the step's code (B, C)."""
         x = self.embed(x_2d, x_t) + self.Spatial_pos_embed + code[:, None, None, None]  # (B, H, F, J, C)
         x = self.first_spatial(x, condition)
         x = self.after_first_spatial(x, code, condition)

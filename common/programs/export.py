@@ -18,7 +18,6 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -29,15 +28,18 @@ from common.engine.card_check import check_content
 from common.errors import UserError
 from common.files.reading import load_safetensors, safetensors_card, understanding
 from common.files.writing import save_json, whole_file
+from common.models.condition import PLAIN_CAMERA, as_batch
 
 TOLERANCE = 1e-4  # of onnxruntime's answer against PyTorch's, metres
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
 
 
 class DenoisingStep(nn.Module):
-    """x_0 = step(x_2d, x_t, t) with the condition of one action held fixed.
+    """x_0 = step(x_2d, x_t, t) with the condition of one action held fixed, and with intrinsics where the network reads
+    them.
 
-    x_2d (B, F, J, 2), screen units; x_t (B, H, F, J, 3), in the network's unit; t (B,), integers.
+    x_2d (B, F, J, 2), screen units; x_t (B, H, F, J, 3), in the network's unit; t (B,), integers; intrinsics (B, 9),
+    screen units.
     """
 
     def __init__(self, denoiser: nn.Module, action: str | None = None):
@@ -45,8 +47,14 @@ class DenoisingStep(nn.Module):
         self.denoiser = denoiser.eval()
         self.held = _condition(denoiser, action)
 
-    def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    @property
+    def reads_camera(self) -> bool:
+        return hasattr(self.held, "intrinsics")
+
+    def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, intrinsics: Tensor | None = None) -> Tensor:
         condition = self.held
+        if self.reads_camera:
+            condition = dataclasses.replace(condition, intrinsics=intrinsics)
         if condition is not None and hasattr(condition, "index"):  # every window has the one action
             condition = dataclasses.replace(condition, index=torch.zeros_like(t))
         return self.denoiser(x_2d, x_t, t, condition)
@@ -59,7 +67,7 @@ def _condition(denoiser: nn.Module, action: str | None):
         raise UserError(f"--action {action}: the network knows {', '.join(actions) or 'no actions'}")
     row = torch.tensor([-1 if action is None else actions.index(action)])
     with torch.no_grad():
-        return denoiser.condition(SimpleNamespace(action=row, action_names=tuple(actions)))
+        return denoiser.condition(as_batch(row, actions))
 
 
 def export_onnx(
@@ -86,15 +94,17 @@ def export_onnx(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     step = DenoisingStep(denoiser.cpu().float(), action).eval()
-    example = _inputs(2, 3, frames, noisy_frames or frames, joints)
+    names = ["x_2d", "x_t", "t", "intrinsics"][: 4 if step.reads_camera else 3]
+    example = _inputs(2, 3, frames, noisy_frames or frames, joints)[: len(names)]
     batch, hypotheses = torch.export.Dim("batch", min=1, max=65536), torch.export.Dim("hypotheses", min=1, max=65536)
-    shapes = {"x_2d": {0: batch}, "x_t": {0: batch, 1: hypotheses}, "t": {0: batch}}
+    shapes = {"x_2d": {0: batch}, "x_t": {0: batch, 1: hypotheses}, "t": {0: batch}, "intrinsics": {0: batch}}
+    shapes = {name: shapes[name] for name in names}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns of its own future
         program = torch.onnx.export(
             step, example, dynamo=True, dynamic_shapes=shapes, opset_version=18, verbose=False,
-            input_names=["x_2d", "x_t", "t"], output_names=["x_0"],
+            input_names=names, output_names=["x_0"],
         )  # fmt: skip
     model = program.model_proto
     entry = model.metadata_props.add()
@@ -107,11 +117,14 @@ def export_onnx(
     return difference
 
 
-def _inputs(batch: int, hypotheses: int, frames: int, noisy: int, joints: int) -> tuple[Tensor, Tensor, Tensor]:
+def _inputs(batch: int, hypotheses: int, frames: int, noisy: int, joints: int) -> tuple[Tensor, ...]:
+    """x_2d, x_t, t and intrinsics, drawn at random."""
     g = torch.Generator().manual_seed(batch * 100 + hypotheses)
     x_2d = torch.rand(batch, frames, joints, 2, generator=g) * 2 - 1
     x_t = torch.randn(batch, hypotheses, noisy, joints, 3, generator=g)
-    return x_2d, x_t, torch.randint(0, 1000, (batch,), generator=g)
+    t = torch.randint(0, 1000, (batch,), generator=g)
+    spread = torch.tensor([0.3, 0.3, 0.05, 0.05, 0.05, 0.03, 0.0, 0.001, 0.001])
+    return x_2d, x_t, t, torch.tensor(PLAIN_CAMERA) + spread * torch.randn(batch, 9, generator=g)
 
 
 def _compare(step: nn.Module, path: Path, frames: int, noisy: int, joints: int) -> float:
@@ -121,10 +134,11 @@ def _compare(step: nn.Module, path: Path, frames: int, noisy: int, joints: int) 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     worst = 0.0
     for batch, hypotheses in ((1, 1), (2, 3), (3, 1), (1, 4)):
-        inputs = _inputs(batch, hypotheses, frames, noisy, joints)
+        inputs = _inputs(batch, hypotheses, frames, noisy, joints)[: 4 if step.reads_camera else 3]
         with torch.no_grad():
             expected = step(*inputs).numpy()
-        named = dict(zip(("x_2d", "x_t", "t"), (x.numpy() for x in inputs), strict=True))
+        names = [i.name for i in session.get_inputs()]
+        named = dict(zip(names, (x.numpy() for x in inputs), strict=True))
         worst = max(worst, float(np.abs(session.run(None, named)[0] - expected).max()))
     return worst
 

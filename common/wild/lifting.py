@@ -106,7 +106,7 @@ def sample_windows(
 
 
 def lift_stream(
-    model: Opened, frames: Iterable[np.ndarray], sampling: Sampling, place: Place, delay: int
+    model: Opened, frames: Iterable[np.ndarray], camera: Camera, sampling: Sampling, place: Place, delay: int
 ) -> Iterator[tuple[int, np.ndarray, float]]:
     """Lift screen-unit keypoints (J, 2) as they come: yields (frame, pose (J, 3), seconds of computing).
 
@@ -116,6 +116,7 @@ def lift_stream(
     if model.centre_only:
         raise UserError(f"--stream: {model.card['model']} answers for the centre frame only; take another model")
     length, root = model.card["frames"], model.skeleton.root
+    intrinsics = torch.tensor([camera.intrinsics], device=place.device)
     shape = (length, len(model.skeleton), 3)
 
     def noise(hypotheses: range):
@@ -129,7 +130,7 @@ def lift_stream(
             keypoints.new_zeros(1, *shape),
             torch.ones(1, length, dtype=torch.bool, device=place.device),
             keypoints.new_zeros(1, length, 1, 3),
-            None,
+            intrinsics,
             torch.full((1,), -1, device=place.device),
             (),
             torch.zeros(1, dtype=torch.long),

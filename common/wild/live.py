@@ -125,7 +125,7 @@ def stream_person(
     head = {"model": trained_on(model.card), "fps": model.fps, "joints": model.skeleton.joints, "units": "m"}
     head |= {"frame": "camera, root-relative", "delay_frames": delay}
     save_text(folder / FILE, json.dumps(head) + "\n")
-    for number, pose, seconds in lift_stream(model, screens(), sampling, place, delay):
+    for number, pose, seconds in lift_stream(model, screens(), camera, sampling, place, delay):
         poses.append(pose)
         costs.append(seconds)
         line = {

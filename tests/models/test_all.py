@@ -9,6 +9,7 @@ from common.diffusion.noise import window_noise
 from common.errors import UserError
 from common.geometry.skeleton import H36M_17
 from common.models import REGISTRY, build
+from common.models.condition import PLAIN_CAMERA
 
 FRAMES, CHANNELS, DEPTH = 9, 32, 2
 EXTRA = {"skeleton": "h36m_17", "text": "learned", "actions": ["Eating", "Walking"]}
@@ -42,7 +43,7 @@ def batch_of(name: str, frames: int = FRAMES, windows: int = 2) -> Batch:
         poses - poses[:, :, :1],
         torch.ones(windows, out, dtype=torch.bool),
         torch.zeros(windows, out, 1, 3),
-        None,
+        torch.tensor(PLAIN_CAMERA).expand(windows, -1),
         torch.arange(windows) % 2,
         ("Eating", "Walking"),
         torch.arange(windows),
