@@ -42,14 +42,16 @@ from common.models.blocks import choose_attention
 from common.wild.cleaning import fill_gaps
 
 TRAINING, HELD_OUT = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
-FPS, FRAMES = 50.0, 27
+RECORDED, FPS, FRAMES = 50, 25.0, 27  # frames a second of the data and of the network; frames of a window
 NAME = "open_mixste_27f.bin"
-PIECE = 250  # frames, at most, that one camera sees
+PIECE = round(5 * FPS)  # frames, at most, that one camera sees
 TALL = 400.0  # pixels that `detect_old` takes a person to be tall: its noise is scaled to the person in the image
 STEEP = 0.25  # share of the cameras from the ground to a ceiling
 OTHER_ARMS, OTHER_SPEED, SPEEDS = 0.4, 0.5, (0.7, 1.5)  # shares of the pieces; the least and the greatest speed
+OTHER_POSTURE = 0.25  # share of the pieces
 AS_COCO = 0.75  # share of the pieces whose 2D are mapped COCO keypoints
 UNSEEN = {("Knee", "Ankle"): 0.06, ("Hip", "Knee", "Ankle"): 0.02, ("Ankle",): 0.03, ("Elbow", "Wrist"): 0.02}
+GUESSED, GUESS = 0.4, 0.15  # share of the pieces whose focal length is a guess; the guess's spread in log length
 WARM_UP, FLOOR = 300, 0.01  # steps of the learning rate's rise; share of it at the end of its cosine
 
 
@@ -57,7 +59,7 @@ def load_takes(folder: Path, subjects: tuple[str, ...]) -> list[tuple[str, str, 
     """(subject, action, world positions (T, 17, 3), metres) of every take."""
     positions = load_archive(folder / "data_3d_h36m.npz")["positions_3d"]
     return [
-        (subject, action, np.asarray(world)[:, H36M_17_OF_32].astype(np.float64))
+        (subject, action, np.asarray(world)[:: RECORDED // round(FPS), H36M_17_OF_32].astype(np.float64))
         for subject in subjects
         for action, world in positions[subject].items()
     ]
@@ -90,7 +92,7 @@ def views(takes: list, seed: int, count: int, detector: str) -> list[Clip]:
 
 
 def varied(world: np.ndarray, others: list, rng: np.random.Generator) -> np.ndarray:
-    """The piece (T, 17, 3) by another body, at another speed or with another take's arms."""
+    """The piece (T, 17, 3) by another body, at another speed, with another take's arms or in another posture."""
     if rng.random() < OTHER_ARMS:
         lent = others[rng.integers(len(others))][2]
         start = rng.integers(max(1, len(lent) - len(world) + 1))
@@ -98,6 +100,8 @@ def varied(world: np.ndarray, others: list, rng: np.random.Generator) -> np.ndar
         world = variation.with_other_arms(world[: len(lent)], lent, H36M_17)
     if rng.random() < OTHER_SPEED:
         world = variation.at_speed(world, np.exp(rng.uniform(*np.log(SPEEDS))))
+    if rng.random() < OTHER_POSTURE:
+        world = variation.with_posture(world, FPS, H36M_17, rng)
     return variation.with_proportions(world, H36M_17, rng)
 
 
@@ -117,7 +121,12 @@ def training_view(subject: str, action: str, world: np.ndarray, rng: np.random.G
     else:
         pixels = camera.project(torch.from_numpy(seen)).numpy()
         keypoints = detect(pixels, H36M_17, size, FPS, rng)[0]
-    return clip_of(subject, action, camera, keypoints, seen, name)
+    clip = clip_of(subject, action, camera, keypoints, seen, name)
+    if rng.random() < GUESSED:
+        guess = np.exp(rng.normal(0, GUESS))
+        told = tuple(f * guess for f in camera.intrinsics[:2]) + camera.intrinsics[2:]
+        clip = replace(clip, camera=replace(clip.camera, intrinsics=told))
+    return clip
 
 
 def clip_of(subject: str, action: str, camera: Camera, pixels: np.ndarray, seen: np.ndarray, name: str) -> Clip:

@@ -1,4 +1,5 @@
-"""New bodies and motions from recorded ones: other proportions, other arms to the same legs, another speed.
+"""New bodies and motions from recorded ones: other proportions, other arms to the same legs, another speed, limbs bent
+as in postures that nobody recorded.
 
 Poses are (T, J, 3), world, metres, z up. Every joint but the root is its parent plus a bone: bones are scaled,
 turned or exchanged, and the body is put together again from the root outwards.
@@ -7,6 +8,7 @@ turned or exchanged, and the body is put together again from the root outwards.
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from common.geometry.skeleton import Skeleton
 
@@ -94,7 +96,7 @@ def with_other_arms(poses: np.ndarray, other: np.ndarray, skeleton: Skeleton) ->
     for joint, _ in skeleton.edges:
         if _part(skeleton.joints[joint]) not in ("hips", "legs"):
             bone = np.einsum("tij,tj->ti", rotation, lent[:, joint])
-            parts[:, joint] = bone / np.maximum(np.linalg.norm(bone, axis=-1, keepdims=True), 1e-9) * lengths[:, joint]
+            parts[:, joint] = _unit(bone) * lengths[:, joint]
     return assembled(parts, skeleton)
 
 
@@ -104,3 +106,95 @@ def at_speed(poses: np.ndarray, factor: float) -> np.ndarray:
     before = np.floor(times).astype(int).clip(0, max(len(poses) - 2, 0))
     share = (times - before)[:, None, None]
     return poses[before] * (1 - share) + poses[np.minimum(before + 1, len(poses) - 1)] * share
+
+
+# Degrees, (least, greatest): hip flexion and abduction, knee flexion, turn of the leg about the thigh (outwards).
+POSTURES = (
+    ((60, 110), (0, 30), (55, 115), (-15, 15)),  # on a chair
+    ((70, 110), (35, 65), (95, 145), (60, 90)),  # cross-legged
+    ((-10, 90), (0, 30), (90, 150), (-20, 20)),  # kneeling
+    ((80, 125), (0, 40), (100, 150), (-20, 20)),  # squatting
+    ((-20, 100), (-10, 50), (0, 120), (-30, 40)),  # anything
+)
+ALIKE = 0.6  # share of the postures in which both legs have one
+HOLD, WANDER, WANDER_SECONDS = 8.0, 6.0, 0.7  # degrees between alike legs, and over time
+RAISED, AROUND, BENT = (0, 160), (-40, 110), (0, 145)  # degrees: the upper arm from hanging, from forward; the elbow
+
+
+def with_posture(poses: np.ndarray, fps: float, skeleton: Skeleton, rng: np.random.Generator) -> np.ndarray:
+    """The same pelvis and trunk with legs, arms or both bent as in a posture drawn at random, held but for a wander."""
+    parts = bones(poses, skeleton)
+    legs, arms = ((True, True), (True, False), (False, True))[rng.integers(3)]
+    if legs:
+        across = poses[:, skeleton.index("LHip")] - poses[:, skeleton.index("RHip")]
+        frame = _frame(across, poses[:, skeleton.index("Spine")] - poses[:, skeleton.root])
+        first = _posture(rng)
+        second = first + rng.normal(0, HOLD, 4) if rng.random() < ALIKE else _posture(rng)
+        for side, angles in zip("LR", (first, second), strict=True):
+            directions = _leg(frame, side, _held(angles, len(poses), fps, rng))
+            _point(parts, skeleton, (side + "Knee", side + "Foot"), directions)
+    if arms:
+        across = poses[:, skeleton.index("LShoulder")] - poses[:, skeleton.index("RShoulder")]
+        frame = _frame(across, poses[:, skeleton.index("Thorax")] - poses[:, skeleton.index("Spine")])
+        for side in "LR":
+            angles = np.array([rng.uniform(*RAISED), rng.uniform(*AROUND), rng.uniform(*BENT)])
+            directions = _arm(frame, side, _held(angles, len(poses), fps, rng), rng)
+            _point(parts, skeleton, (side + "Elbow", side + "Wrist"), directions)
+    return assembled(parts, skeleton)
+
+
+def _posture(rng: np.random.Generator) -> np.ndarray:
+    return np.array([rng.uniform(*span) for span in POSTURES[rng.integers(len(POSTURES))]])
+
+
+def _frame(across: np.ndarray, upwards: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The body's (left, up, forward), each (T, 3), perpendicular."""
+    left = _unit(across)
+    forward = _unit(np.cross(left, upwards))
+    return left, np.cross(forward, left), forward
+
+
+def _leg(frame, side: str, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (T, 3) of thigh and shin for angles (T, 4), radians: flexion, abduction, knee, outward turn."""
+    left, up, forward = frame
+    outwards = left if side == "L" else -left
+    flexion, abduction, knee, turn = (a[:, None] for a in angles.T)
+    thigh = np.cos(abduction) * (np.sin(flexion) * forward - np.cos(flexion) * up) + np.sin(abduction) * outwards
+    hinge = _unit(left - (left * thigh).sum(-1, keepdims=True) * thigh)
+    turn = turn if side == "R" else -turn
+    hinge = np.cos(turn) * hinge + np.sin(turn) * np.cross(thigh, hinge)
+    return thigh, np.cos(knee) * thigh + np.sin(knee) * np.cross(hinge, thigh)
+
+
+def _arm(frame, side: str, angles: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (T, 3) of upper arm and forearm for angles (T, 3), radians; elbows bend forwards, inwards, upwards."""
+    left, up, forward = frame
+    outwards = left if side == "L" else -left
+    raised, around, bent = (a[:, None] for a in angles.T)
+    upper = np.sin(raised) * (np.cos(around) * forward + np.sin(around) * outwards) - np.cos(raised) * up
+    towards = forward - 0.3 * outwards + 0.5 * up + rng.normal(0, 0.5, 3)
+    towards = _unit(towards - (towards * upper).sum(-1, keepdims=True) * upper)
+    return upper, np.cos(bent) * upper + np.sin(bent) * towards
+
+
+def _held(degrees: np.ndarray, frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
+    """Angles (T, N), radians, that stay near the given ones."""
+    return np.radians(degrees + WANDER * smooth_noise((frames, len(degrees)), WANDER_SECONDS, fps, rng))
+
+
+def smooth_noise(shape: tuple[int, ...], seconds: float, fps: float, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise of unit variance along the first axis, smooth, that forgets itself within some `seconds`."""
+    spread = seconds * fps
+    white = rng.standard_normal((shape[0] + 2 * int(3 * spread + 1), *shape[1:]))
+    smooth = gaussian_filter1d(white, spread, axis=0)[int(3 * spread + 1) :][: shape[0]]
+    return smooth * np.sqrt(2 * spread * np.sqrt(np.pi))
+
+
+def _point(parts: np.ndarray, skeleton: Skeleton, joints: tuple[str, ...], directions: tuple[np.ndarray, ...]) -> None:
+    """Turn the bones that end in these joints; they keep their lengths. In place."""
+    for joint, direction in zip(map(skeleton.index, joints), directions, strict=True):
+        parts[:, joint] = direction * np.linalg.norm(parts[:, joint], axis=-1, keepdims=True)
+
+
+def _unit(v: np.ndarray) -> np.ndarray:
+    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)

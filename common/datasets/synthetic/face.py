@@ -8,8 +8,8 @@ Head and Face (1994), to the centimetre.
 from __future__ import annotations
 
 import numpy as np
-from scipy.signal import lfilter
 
+from common.datasets.variation import smooth_noise
 from common.geometry.skeleton import COCO_17, H36M_17
 
 # Metres from the middle between the ears: left, up, forward.
@@ -36,7 +36,7 @@ def coco_points(poses: np.ndarray, fps: float, rng: np.random.Generator) -> np.n
     left = _unit(at["LShoulder"] - at["RShoulder"])
     forward = _unit(np.cross(left, up))
     left = np.cross(up, forward)
-    turn, nod = (spread * _wander(len(poses), fps, rng) for spread in (TURN, NOD))
+    turn, nod = np.array([TURN, NOD])[:, None] * smooth_noise((len(poses), 2), SECONDS, fps, rng).T
     forward, left = _turned(forward, left, turn)
     forward, up = _turned(forward, up, nod)
     middle = at["Nose"] + EARS * (at["Head"] - at["Nose"])
@@ -58,12 +58,3 @@ def _turned(a: np.ndarray, b: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray
     """Two perpendicular directions (T, 3) turned in their plane by angles (T,)."""
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     return cos * a + sin * b, cos * b - sin * a
-
-
-def _wander(frames: int, fps: float, rng: np.random.Generator) -> np.ndarray:
-    """(frames,) of unit variance, smooth, with a mean of its own."""
-    memory = np.exp(-1 / (SECONDS * fps))
-    shocks = rng.standard_normal((2, frames)) * np.sqrt(1 - memory**2)
-    shocks[:, 0] = rng.standard_normal(2)
-    slow = lfilter([1.0], [1.0, -memory], shocks[0])
-    return lfilter([1 - memory**4], [1.0, -(memory**4)], slow, zi=[slow[0] * memory**4])[0]
