@@ -191,6 +191,11 @@ def new_card(args: argparse.Namespace, takes: list) -> dict:
     }
 
 
+def share_used(args, trainer: LifterTrainer) -> float:
+    """The share of the run that is done, in steps or, with --minutes, in time."""
+    return trainer.seconds / (60 * args.minutes) if args.minutes else trainer.steps_done / args.steps
+
+
 def rate(used: float, steps: int) -> float:
     """The share of the learning rate after a share `used` of the steps: a short rise, then half a cosine."""
     return min(1.0, (used * steps + 20) / WARM_UP) * max(FLOOR, 0.5 * (1 + np.cos(np.pi * used)))
@@ -201,6 +206,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with data_3d_h36m.npz")
     parser.add_argument("-o", "--output", type=Path, default=Path("checkpoint/open"))
     parser.add_argument("--steps", type=int, default=30_000, help="training steps in all")
+    parser.add_argument("--minutes", type=float, help="minutes of training steps, in place of --steps")
     parser.add_argument("--batch", type=int, default=8, help="windows a step")
     parser.add_argument("--model", choices=("mixste", "mixste_ray"), default="mixste_ray")
     parser.add_argument("-lr", type=float, default=1e-3, help="greatest learning rate")
@@ -231,6 +237,7 @@ def main() -> None:
         seed=args.seed,
         amp=args.amp,
         max_steps=args.steps,
+        max_seconds=60 * args.minutes if args.minutes else None,
         towards_noise=not args.uniform,
         average=args.average,
     )
@@ -239,8 +246,7 @@ def main() -> None:
     if state.is_file():
         resume(trainer, checkpoint.load(state))
         print(f"going on after epoch {trainer.epoch}, {trainer.steps_done} of {args.steps} steps", flush=True)
-    while not trainer.spent():
-        used = trainer.steps_done / args.steps
+    while (used := share_used(args, trainer)) < 1:
         for group in trainer.optimizer.param_groups:
             group["lr"] = args.lr * rate(used, args.steps)
         epoch = trainer.epoch + 1

@@ -38,8 +38,8 @@ class Seen(Condition):
 
 
 def onto_axis(ray: Tensor) -> Tensor:
-    """Rotations (B, 3, 3) that bring rays (B, 2), x/z and y/z, onto the optical axis; the picture's x stays level."""
-    z = nn.functional.normalize(torch.cat([ray, torch.ones_like(ray[:, :1])], -1), dim=-1)
+    """Rotations (B, 3, 3) that bring rays (B, 3) onto the optical axis; the picture's x stays level."""
+    z = nn.functional.normalize(ray, dim=-1)
     x = nn.functional.normalize(torch.stack([z[:, 2], torch.zeros_like(z[:, 0]), -z[:, 0]], -1), dim=-1)
     return torch.stack([x, torch.linalg.cross(z, x), z], 1)
 
@@ -50,12 +50,13 @@ def along_root(x_2d: Tensor, intrinsics: Tensor, root: int) -> tuple[Tensor, Ten
     Returns them, the rotations (B, 3, 3) from the camera's frame, and (B, 2): log size and the ray's elevation.
     """
     rays = undistort(x_2d, intrinsics[:, None])  # (B, F, J, 2)
-    axis = rays[:, :, root].mean(1)  # (B, 2)
+    rays = torch.cat([rays, torch.ones_like(rays[..., :1])], -1)  # (B, F, J, 3)
+    axis = nn.functional.normalize(rays[:, :, root], dim=-1).mean(1)  # (B, 3)
     rotation = onto_axis(axis)
-    turned = torch.cat([rays, torch.ones_like(rays[..., :1])], -1) @ rotation.mT[:, None]  # (B, F, J, 3)
+    turned = rays @ rotation.mT[:, None]
     seen = turned[..., :2] / turned[..., 2:].clamp_min(NEAREST)
     spread = (seen - seen.mean(-2, keepdim=True)).square().sum(-1).mean((1, 2)).sqrt().clamp_min(SMALLEST)  # (B,)
-    about = torch.stack([spread.log() - USUAL_SIZE, USUAL_SPREAD * torch.atan(axis[:, 1])], -1)
+    about = torch.stack([spread.log() - USUAL_SIZE, USUAL_SPREAD * torch.atan2(axis[:, 1], axis[:, 2])], -1)
     return seen / spread[:, None, None, None], rotation, about
 
 
