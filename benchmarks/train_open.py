@@ -34,11 +34,13 @@ from common.engine.devices import Place
 from common.engine.evaluate import Errors, Sampling, evaluate
 from common.engine.evaluation import mean_pose_errors
 from common.engine.trainer import LifterRecipe, LifterTrainer
+from common.errors import UserError
 from common.files.reading import load_archive
 from common.geometry.camera import Camera, pixels_to_screen
 from common.geometry.skeleton import COCO_17, H36M_17, H36M_17_OF_32, joint_map
 from common.models import build
 from common.models.blocks import choose_attention
+from common.programs.door import guarded
 from common.wild.cleaning import fill_gaps
 
 TRAINING, HELD_OUT = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
@@ -142,7 +144,7 @@ def training_views(takes: list, seed: int, epoch: int) -> list[Clip]:
     for subject, action, world in takes:
         cut = rng.integers(PIECE) if len(world) > PIECE else 0  # pieces begin elsewhere in every epoch
         for k, part in enumerate(np.split(world, range(cut, len(world), PIECE)) if cut else [world]):
-            if len(part) > FRAMES // 2:
+            if len(part) > FRAMES // 2 or len(part) == len(world):
                 clips.append(training_view(subject, action, varied(part, takes, rng), rng, f"part {k}"))
     return clips
 
@@ -201,8 +203,12 @@ def rate(used: float, steps: int) -> float:
     return min(1.0, (used * steps + 20) / WARM_UP) * max(FLOOR, 0.5 * (1 + np.cos(np.pi * used)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> int:
+    return guarded(_main, __doc__, argv)
+
+
+def _main(description: str, argv: list[str] | None) -> int:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with data_3d_h36m.npz")
     parser.add_argument("-o", "--output", type=Path, default=Path("checkpoint/open"))
     parser.add_argument("--steps", type=int, default=30_000, help="training steps in all")
@@ -220,7 +226,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hold", choices=TRAINING, help="keep this training subject out and judge by it")
     parser.add_argument("--data-name", default="CMU motion capture", help="named in the card and in every output")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     place = Place(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     takes = load_takes(args.data, tuple(s for s in TRAINING if s != args.hold))
     judged = views(load_takes(args.data, (args.hold,) if args.hold else HELD_OUT), 0, 1, "fitted")
@@ -244,7 +250,7 @@ def main() -> None:
     trainer = LifterTrainer(lifter, Windows(judged, H36M_17, FRAMES, device=place.device), recipe, place)
     state = args.output / "training.bin"
     if state.is_file():
-        resume(trainer, checkpoint.load(state))
+        resume(trainer, checkpoint.load(state), card, state)
         print(f"going on after epoch {trainer.epoch}, {trainer.steps_done} of {args.steps} steps", flush=True)
     while (used := share_used(args, trainer)) < 1:
         for group in trainer.optimizer.param_groups:
@@ -271,6 +277,7 @@ def main() -> None:
         minutes = trainer.seconds / 60
         print(f"epoch {epoch}: {row['train_mm']:.1f} mm{valid}, {used:.0%}, {minutes:.1f} minutes", flush=True)
     finish(args, card, place, trainer)
+    return 0
 
 
 def raw(lifter) -> dict:
@@ -278,7 +285,10 @@ def raw(lifter) -> dict:
     return {key: value.detach().cpu() for key, value in lifter.denoiser.state_dict().items()}
 
 
-def resume(trainer: LifterTrainer, content: dict) -> None:
+def resume(trainer: LifterTrainer, content: dict, card: dict, path: Path) -> None:
+    other = [key for key in ("model", "sizes", "seed", "subjects", "fps") if content["card"].get(key) != card[key]]
+    if other:
+        raise UserError(f"{path}: a run with another {', '.join(other)}; give another folder with -o")
     trainer.lifter.denoiser.load_state_dict(content["raw"])
     if trainer.average:
         trainer.average.module.load_state_dict(content["weights"])
@@ -310,4 +320,4 @@ def finish(args, card: dict, place: Place, trainer: LifterTrainer) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -1,0 +1,63 @@
+"""The open lifter's training: it resumes to the bit, refuses another run's folder, and ends in a scored card."""
+
+import pytest
+import torch
+
+from benchmarks import train_open
+from common.datasets.synthetic.h36m import write_h36m
+from common.engine import checkpoint
+
+SMALL = ("-cs", "16", "-dep", "1", "--heads", "2", "--batch", "4")
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("motion")
+    write_h36m(folder, seconds=0.4, progress=False)
+    (folder / "data_2d_h36m_cpn_ft_h36m_dbb.npz").unlink()
+    return folder
+
+
+def run(motion, folder, *more):
+    return train_open.main([str(motion), "-o", str(folder), *SMALL, *more])
+
+
+def test_a_run_that_stopped_goes_on_to_the_bit(motion, tmp_path, monkeypatch, capsys):
+    assert run(motion, tmp_path / "whole", "--steps", "40") == 0
+    save, calls = checkpoint.save, []
+
+    def save_then_stop(path, content):
+        save(path, content)
+        calls.append(path.name)
+        if calls.count("training.bin") == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", save_then_stop)
+    stopped = False
+    try:
+        stopped = run(motion, tmp_path / "cut", "--steps", "40") != 0
+    except KeyboardInterrupt:
+        stopped = True
+    assert stopped
+    monkeypatch.setattr(checkpoint, "save", save)
+    assert run(motion, tmp_path / "cut", "--steps", "40") == 0
+    assert "going on after epoch 1" in capsys.readouterr().out
+    whole, cut = (checkpoint.load(tmp_path / n / train_open.NAME) for n in ("whole", "cut"))
+    assert all(torch.equal(whole["weights"][k], cut["weights"][k]) for k in whole["weights"])
+    card = whole["card"]
+    assert card["recipe"]["steps"] == 40 and card["model"] == "mixste_ray"
+    assert card["errors_mm"]["random cameras"]["protocol_1"]["P_Agg"] > 0
+    assert run(motion, tmp_path / "cut", "--steps", "40", "--seed", "2") == 2  # another run's folder
+    assert "another seed" in capsys.readouterr().err
+
+
+def test_a_held_subject_is_not_trained_on(motion, tmp_path):
+    assert run(motion, tmp_path, "--steps", "2", "--hold", "S8") == 0
+    card = checkpoint.load(tmp_path / train_open.NAME)["card"]
+    assert card["subjects"] == "S1,S5,S6,S7"
+
+
+def test_the_learning_rate_rises_and_falls():
+    rates = [train_open.rate(u, 3000) for u in (0.0, 0.11, 0.2, 0.5, 0.9, 1.0)]
+    assert rates[0] < 0.1 < rates[1] <= 1.0 and rates[1:] == sorted(rates[1:], reverse=True)
+    assert rates[-1] == train_open.FLOOR
