@@ -43,6 +43,15 @@ def spread_of(hypotheses: np.ndarray) -> np.ndarray:
     return np.sqrt(((hypotheses - hypotheses.mean(0)) ** 2).sum(-1).mean(0))
 
 
+def held(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """An array with the last finite frame held where a frame is not finite, the first one before it; `axis` is time."""
+    if np.isfinite(values).all():
+        return values
+    good = np.isfinite(values).all(tuple(n for n in range(values.ndim) if n != axis))
+    index = np.maximum.accumulate(np.where(good, np.arange(len(good)), -1))
+    return np.take(values, np.where(index < 0, good.argmax(), index), axis)
+
+
 def write_poses(
     path: Path | str, people: Sequence[Person], fps: float, skeleton: Skeleton, *, card: dict | None = None
 ) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from common.errors import UserError, visible
 from common.files.bvh import FRAMES
-from common.files.poses import Person, spread_of
+from common.files.poses import Person, held, spread_of
 from common.files.writing import save_text
 from common.geometry.skeleton import Skeleton
 
@@ -138,17 +138,6 @@ def _pack_person(person: Person, turn: np.ndarray, most: int) -> dict:
     }
 
 
-def _held(values: np.ndarray) -> np.ndarray:
-    """Values (..., T, J, C) or (T, J) with the last finite frame held where a frame is not finite."""
-    if np.isfinite(values).all():
-        return values
-    axis = max(0, values.ndim - 3)
-    good = np.isfinite(values).all(tuple(n for n in range(values.ndim) if n != axis))
-    index = np.maximum.accumulate(np.where(good, np.arange(len(good)), -1))
-    index[index < 0] = np.flatnonzero(good)[0]
-    return np.take(values, index, axis)
-
-
 def pack(values: np.ndarray | None, channels: int | None = None) -> dict | None:
     """An array as little-endian int16 in base64: value = integer * scale + offset of its channel (the last axis).
 
@@ -157,7 +146,8 @@ def pack(values: np.ndarray | None, channels: int | None = None) -> dict | None:
     """
     if values is None:
         return None
-    values = _held(np.asarray(values, np.float64))
+    values = np.asarray(values, np.float64)
+    values = held(values, max(0, values.ndim - 3))
     flat = values.reshape(-1, channels or values.shape[-1])
     low, high = flat.min(0), flat.max(0)
     offset = (low + high) / 2

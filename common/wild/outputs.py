@@ -14,7 +14,7 @@ from common.engine.opening import Opened
 from common.errors import visible
 from common.files.bvh import write_bvh
 from common.files.glb import write_glb
-from common.files.poses import Person, write_poses
+from common.files.poses import Person, held, write_poses
 from common.files.trc import write_trc
 from common.files.video import is_pictures
 from common.files.writing import save_text
@@ -115,7 +115,7 @@ def write_videos(
             hypotheses = None if hypotheses is None else np.where(known, hypotheses, np.nan)
             panels.append((model.name, model.skeleton, np.where(known, row["positions"] - root, np.nan), hypotheses))
             if up is not None:
-                floors.append(row["floor"] - root[:, 0] @ up)
+                floors.append(held(row["floor"] - root[:, 0] @ up))
         written.append(
             animate_models(
                 folder / name,
@@ -125,7 +125,7 @@ def write_videos(
                 fps=source.fps,
                 caption=caption,
                 first=person.get("first", 0),
-                roots=person["positions"][:, models[0].skeleton.root],
+                roots=held(np.asarray(person["positions"])[:, models[0].skeleton.root]),
                 camera=None if up is None else replace(camera, rotation=quaternion_of(ground_axes(up))),
                 floors=floors or None,
             )
