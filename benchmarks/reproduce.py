@@ -46,9 +46,9 @@ any other checkpoint. It then types every evaluation line below whose files are 
 where the files found are linked under the names that the line expects: nothing is written beside them.
 
 It compares with the figures below, each in its own column, and writes `OUT/verify.md`, a table for the eye, and
-`OUT/verify.json`, to be sent back: figures, hashes and versions, and no names of folders. A line that has finished is
-not run again while its command and files stay as they are (`--again` runs it again), so an interrupted run goes on
-where it stopped.
+`OUT/verify.json`, to be sent back: figures, hashes, versions, what was typed and why a line failed. A line that has
+finished is not run again while its command and files stay as they are (`--again` runs it again), so an interrupted run
+goes on where it stopped.
 
 **equal** means: {tolerance}. The exit
 code is 0 where all that was compared is equal, 1 where a figure differs or a line failed, 2 for a wrong command line,

@@ -124,7 +124,7 @@ def test_a_changed_checkpoint_runs_again(home, tmp_path, alone, capsys):
     capsys.readouterr()
 
 
-def test_missing_files_are_named_with_their_source(home, tmp_path, alone, capsys):
+def test_missing_files_are_named_with_their_source(home, tmp_path, alone, monkeypatch, capsys):
     table = write_table(tmp_path / "table.toml", "1.0", "2.0")
     (tmp_path / "empty").mkdir()
     assert verify.main(["--table", str(table), "--look", str(tmp_path / "empty"), "-o", str(tmp_path / "out")]) == 3
@@ -133,8 +133,14 @@ def test_missing_files_are_named_with_their_source(home, tmp_path, alone, capsys
     assert "missing: checkpoint/h36m_best_epoch.bin: its README (or --use made=FILE)" in said
     assert not alone
 
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     assert verify.main(["--table", str(table), "--look", str(home), "--look-only", "-o", str(tmp_path / "new")]) == 0
-    assert "made: can be run" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "made: can be run" in said and "prompt features: not here" in said
+    (tmp_path / "empty" / "ViT-B-32.pt").write_bytes(b"x")
+    assert f"prompt features: {tmp_path / 'empty' / 'ViT-B-32.pt'}" in verify.clip_line(
+        places.index([tmp_path / "empty"], tmp_path / "none")
+    )
     assert not alone and not (tmp_path / "new").exists()
 
 
