@@ -235,3 +235,40 @@ def test_errors(tmp_path):
         write_viewer(tmp_path / "v.html", [make_person()], 50, H36M_17, video=tmp_path / "none.mp4")
     with pytest.raises(UserError, match="needs positions"):
         write_viewer(tmp_path / "v.html", [{"id": 1, "positions": np.full((2, 17, 3), np.nan)}], 50, H36M_17)
+
+
+NAMES = """() => {
+  const boxes = [], context = document.getElementById('scene').getContext('2d'), write = context.fillText;
+  context.fillText = (text, x, y) => {
+    const half = context.measureText(text).width / 2;
+    boxes.push([text, x - half, y - 11, x + half, y]);
+    write.call(context, text, x, y);
+  };
+  drawScene(viewer.state.t, viewer.state.layers, viewer.state.chosen);
+  delete context.fillText;
+  return boxes;
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_crowd_stays_legible(tmp_path, open_page, width):
+    """24 people: short names that lie on no other, a row or two of buttons, one singled out by key and clearly so."""
+    people = [make_person(n, 40, place=(1.1 * (n % 6), 1.3 * (n // 6))) for n in range(24)]
+    write_viewer(tmp_path / "crowd.html", people, 50, H36M_17, size=(1280, 720), most_hypotheses=3)
+    page = open_page(tmp_path / "crowd.html", width, 800)
+    assert page.locator("#people button").all_inner_texts() == [str(n) for n in range(24)]
+    assert page.locator("#people").bounding_box()["height"] < 100
+    boxes = page.evaluate(NAMES)
+    assert len(boxes) >= (24 if width > 1000 else 12)
+    for n, (_, left, top, right, bottom) in enumerate(boxes):
+        for _, other_left, other_top, other_right, other_bottom in boxes[:n]:
+            assert right < other_left or left > other_right or bottom < other_top + 1 or top > other_bottom - 1
+    everybody = page.evaluate(COLOURFUL, "scene")
+    page.keyboard.press("]")
+    page.keyboard.press("]")
+    page.wait_for_timeout(200)
+    assert page.evaluate("viewer.state.chosen") == 1 and page.evaluate(NAMES)[0][0] == "1"
+    assert page.locator('#people button[aria-pressed="true"]').inner_text() == "1"
+    assert page.evaluate(COLOURFUL, "scene") < 0.4 * everybody
+    page.keyboard.press("[")
+    assert page.evaluate("viewer.state.chosen") == 0

@@ -19,6 +19,10 @@ const PEOPLE = DATA.people.map((p) => ({
   truth: unpack(p.truth), keypoints: unpack(p.keypoints), mask: unpack(p.mask), known: unpack(p.known), hidden: false,
 }));
 
+// A crowd is named by numbers, and shows the hypotheses of the person that is singled out only.
+const MANY = PEOPLE.length > 8;
+for (const person of PEOPLE) person.short = MANY ? person.label.replace(/^Person /, "") : person.label;
+
 // One frame (width values) of an array, at a fractional frame between two of them.
 function at(array, frame, width, base = 0) {
   const last = array.length / width - 1;

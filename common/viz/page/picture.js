@@ -54,7 +54,7 @@ function drawPicture(t, layers, chosen) {
     const points = at(person.keypoints, frame, 2 * J);
     const seen = person.mask && at(person.mask, Math.round(frame), J);
     const place = (j) => [x0 + points[2 * j] * scale, y0 + points[2 * j + 1] * scale];
-    context.globalAlpha = chosen >= 0 && chosen !== n ? 0.4 : 0.95;
+    context.globalAlpha = chosen >= 0 && chosen !== n ? (MANY ? 0.12 : 0.4) : 0.95;
     const known = knownJoints(person, frame);
     for (const [j, p] of BONES) {
       if (!(known[j] > 0.5 && known[p] > 0.5)) continue;

@@ -56,16 +56,18 @@ function build() {
     button.onclick = () => toggle(name);
     el("home").before(button);
   }
+  el("people").classList.toggle("many", MANY);
   if (PEOPLE.length > 1)
     PEOPLE.forEach((person, n) => {
       const button = document.createElement("button");
-      button.textContent = person.label;
+      button.textContent = person.short;
+      button.title = button.ariaLabel = person.label;
       button.setAttribute("aria-pressed", false);
       button.onclick = () => choose(n);
       el("people").append(button);
     });
   const keys = [["Space", "play, pause"], ["← →", "a frame back, forward; ten with Shift"], ["Home End", "first, last frame"],
-    ["+ −", "faster, slower"], ["r", "reset the view"], ["1 … 9", "single out a person"],
+    ["+ −", "faster, slower"], ["r", "reset the view"], ["1 … 9", "single out a person"], ["[ ]", "the one before, after"],
     ...Object.entries(LAYERS).filter(([name]) => has[name]).map(([, [key, label]]) => [key, label.toLowerCase()]),
     ["Drag", "turn; with right button or Shift: move"], ["Wheel", "zoom"]];
   for (const [key, text] of keys) {
@@ -136,6 +138,8 @@ function onKey(event) {
     "+": () => setSpeed(SPEEDS[Math.min(at + 1, SPEEDS.length - 1)]), "=": () => setSpeed(SPEEDS[Math.min(at + 1, SPEEDS.length - 1)]),
     "-": () => setSpeed(SPEEDS[Math.max(at - 1, 0)]), r: reset, "?": () => el("keys").showModal(),
   };
+  const next = (by) => choose(state.chosen < 0 ? (by > 0 ? 0 : PEOPLE.length - 1) : (state.chosen + by + PEOPLE.length) % PEOPLE.length);
+  if (PEOPLE.length > 1) Object.assign(actions, { "[": () => next(-1), "]": () => next(1) });
   for (const [name, [key]] of Object.entries(LAYERS)) actions[key] = () => toggle(name);
   const number = Number(event.key);
   if (number >= 1 && number <= PEOPLE.length && PEOPLE.length > 1) actions[event.key] = () => choose(number - 1);

@@ -139,7 +139,7 @@ function drawScene(t, layers, chosen) {
   const v = makeView(w, h);
   context.lineCap = "round";
   if (layers.floor) drawFloor(context, v);
-  const solid = [], joints = [];
+  const solid = [], joints = [], labels = [];
   let present = 0;
   for (const [n, person] of PEOPLE.entries()) {
     const frame = localFrame(person, t);
@@ -150,8 +150,10 @@ function drawScene(t, layers, chosen) {
     const aside = chosen >= 0 && chosen !== n;
     const colour = (j) => (layers.spread && spread ? rampColour(spread[j] / DATA.spread_scale) : sideColour(j));
     const known = knownJoints(person, frame);
+    context.globalAlpha = aside ? 0.4 : 1;
     if (layers.floor) drawShadow(context, v, pose, known);
-    if (layers.hypotheses && person.hypotheses)
+    context.globalAlpha = 1;
+    if (layers.hypotheses && person.hypotheses && (!MANY || chosen === n))
       for (let k = 0; k < person.H; k++)
         strokeBones(context, v, at(person.hypotheses, frame, 3 * J, k * person.count), colour, 1.4, aside ? 0.12 : 0.34, known);
     for (const [j, p] of BONES) if (known[j] > 0.5 && known[p] > 0.5) solid.push(bone(v, pose, j, p, colour(j), aside));
@@ -162,10 +164,11 @@ function drawScene(t, layers, chosen) {
       joints.push({ x, y, person, joint: j, spread: spread ? spread[j] : null });
       solid.push({ depth: c[2] - 0.02, x, y, radius: (0.028 * v.focal) / c[2], colour: colour(j), aside });
     }
-    if (PEOPLE.length > 1) drawLabel(context, v, person, pose, chosen === n);
+    if (PEOPLE.length > 1) labels.push(label(v, person, pose, chosen === n, aside));
   }
   solid.sort((a, b) => b.depth - a.depth);
   for (const part of solid) drawSolid(context, v, part);
+  drawLabels(context, labels.filter(Boolean));
   for (const person of PEOPLE) { // over the aggregate: where they agree, the truth is a thin line within it
     const frame = localFrame(person, t);
     if (layers.truth && person.truth && !person.hidden && frame >= 0)
@@ -183,7 +186,7 @@ function bone(v, pose, j, p, colour, aside) {
 
 function drawSolid(context, v, part) {
   if (part.depth < NEAR) return;
-  context.globalAlpha = part.aside ? 0.45 : 1;
+  context.globalAlpha = part.aside ? (MANY ? 0.22 : 0.45) : 1;
   const width = Math.max(2.5, (0.036 * v.focal) / part.depth);
   if (part.a) {
     context.strokeStyle = colours.panel; // a rim, so that a limb in front stands off from one behind
@@ -203,14 +206,39 @@ function drawSolid(context, v, part) {
   context.globalAlpha = 1;
 }
 
-function drawLabel(context, v, person, pose, chosen) {
+// A person's name over the highest joint: {x, y, depth, text, chosen, aside}.
+function label(v, person, pose, chosen, aside) {
   let top = 0;
   for (let j = 1; j < J; j++) if (pose[3 * j + 2] > pose[3 * top + 2]) top = j;
   const c = toCamera(v, pose[3 * top], pose[3 * top + 1], pose[3 * top + 2] + 0.16);
-  if (c[2] < NEAR) return;
+  if (c[2] < NEAR) return null;
   const [x, y] = toScreen(v, c);
-  context.font = `${chosen ? 650 : 400} 13px system-ui, sans-serif`;
+  return { x, y, depth: c[2], text: person.short, chosen, aside };
+}
+
+// The names, the nearest first: one that would lie on another moves up with a line to its place, or is left out.
+function drawLabels(context, labels) {
+  const LINE = 15, taken = [];
   context.textAlign = "center";
-  context.fillStyle = chosen ? colours.accent : colours.quiet;
-  context.fillText(person.label, x, y);
+  labels.sort((a, b) => b.chosen - a.chosen || a.depth - b.depth);
+  for (const { x, y, text, chosen, aside } of labels) {
+    context.font = `${chosen ? 650 : 400} 13px system-ui, sans-serif`;
+    const half = context.measureText(text).width / 2 + 3;
+    const free = (top) => taken.every((b) => x + half < b.left || x - half > b.right || top > b.bottom || top + LINE < b.top);
+    const rise = [0, 1, 2, 3, 4].find((n) => free(y - LINE - n * LINE));
+    if (rise === undefined) continue;
+    const base = y - rise * LINE;
+    taken.push({ left: x - half, right: x + half, top: base - LINE, bottom: base });
+    context.globalAlpha = aside ? 0.6 : 1;
+    context.fillStyle = context.strokeStyle = chosen ? colours.accent : colours.quiet;
+    if (rise) {
+      context.lineWidth = 0.8;
+      context.beginPath();
+      context.moveTo(x, base + 3);
+      context.lineTo(x, y + 2);
+      context.stroke();
+    }
+    context.fillText(text, x, base);
+  }
+  context.globalAlpha = 1;
 }
