@@ -1,33 +1,45 @@
-"""What main_wild.py is worth on people seen by real, calibrated cameras.
+"""What main_wild.py is worth: held-out performers under random cameras, people seen by real, calibrated cameras.
 
     python -m benchmarks.wild --real FOLDER [-c FILE] [--json FILE]
+    python -m benchmarks.wild DATA_FOLDER --real FOLDER --json FILE [--write docs/wild.md]
 
-FOLDER is described in benchmarks/wild_real.py. Each part is written into --json as soon as it is done, and taken from
-there when the command is repeated with the same checkpoint.
+DATA_FOLDER has data_3d_h36m.npz in the Human3.6M layout (world, metres, z up, 50 a second), of which S9 and S11 are
+scored; FOLDER is described in benchmarks/wild_real.py. Each part is written into --json as soon as it is done, and
+taken from there when the command is repeated with the same checkpoint (remove the file after a change of the program).
+`--write` puts the tables between the markers <!-- wild --> and <!-- end wild --> of a page.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
 
 import torch
 
+from benchmarks.wild_known import measure_known
 from benchmarks.wild_real import measure_real, truth_accuracy
 from common.engine.cards import trained_on
 from common.engine.checkpoint import file_hash
 from common.engine.devices import Place
 from common.engine.log import say
 from common.errors import UserError
-from common.files.writing import save_json
+from common.files.writing import save_json, save_text
 from common.programs.door import guarded
 from common.scoring.tables import fixed_width
 from common.settings.wild import DEFAULT, FOLDER, PRESET, InputSettings, WildSettings
 from common.wild.lifting import open_model
 
 ROOT = Path(__file__).parents[1]
+MEDIAPIPE = {"mpjpe": 109.0, "p_mpjpe": 82.0}  # its pose landmarker (heavy), 3D of people in such recordings
+REAL = {"mpjpe": "MPJPE, mm", "p_mpjpe": "P-MPJPE, mm", "jitter": "jitter", "bones": "bones, %", "lean": "lean, °",
+        "lifted": "lifted"}  # fmt: skip
+KNOWN = {"mpjpe": "MPJPE, mm", "p_mpjpe": "P-MPJPE, mm", "root": "root, mm", "jitter": "jitter",
+         "jitter_relative": "jitter, root-relative", "sliding": "sliding, mm a frame", "bones": "bones, %",
+         "vertical": "vertical, °"}  # fmt: skip
+KINDS = {"positions_raw": "as lifted", "positions": "final", "truth": "truth"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,22 +48,34 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(description: str, argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", help="folder with data_3d_h36m.npz")
     parser.add_argument("--real", type=Path, action="append", default=[], help="a recording by calibrated cameras")
     parser.add_argument("-c", "--checkpoint", type=Path, default=ROOT / FOLDER / DEFAULT, help="the lifter's file")
     parser.add_argument("--json", type=Path, help="results, part by part")
+    parser.add_argument("--limit", type=int, help="at most so many clips of DATA_FOLDER")
+    parser.add_argument("--write", type=Path, help="page between whose markers the tables go")
     args = parser.parse_args(argv)
-    if not args.real:
-        raise UserError("nothing to measure: give --real FOLDER")
+    if not args.data and not args.real:
+        raise UserError("nothing to measure: give a data folder, --real FOLDER, or both")
     path = args.checkpoint / DEFAULT if args.checkpoint.is_dir() else args.checkpoint
     place = Place(torch.device("cpu"))
     model = open_model(path, place)
     done = Results(args.json, {"checkpoint": file_hash(path), "trained_on": trained_on(model.card), **PRESET})
     settings = WildSettings(input=InputSettings(input=""))
     for folder in args.real:
-        done.part(f"truth {folder.name}", lambda folder=folder: truth_accuracy(folder))
-        found = done.part(f"real {folder.name}", lambda folder=folder: measure_real(folder, model, settings, place))
-        for line in real_lines(found):
+        name = folder.resolve().name
+        done.part(f"truth {name}", lambda folder=folder: truth_accuracy(folder))
+        done.part(f"real {name}", lambda folder=folder: measure_real(folder, model, settings, place))
+    if args.data:
+        done.part(f"known {args.limit or ''}".strip(), lambda: measure_known(args.data, model, settings, place,
+                                                                              args.limit))  # fmt: skip
+    rows = tables(done.content)
+    for title, table in rows:
+        say(title)
+        for line in fixed_width(table, decimals=1):
             say(line)
+    if args.write:
+        say(f"written: {put_into_page(args.write, done.content['facts'], rows)}")
     return 0
 
 
@@ -78,16 +102,63 @@ class Results:
         return self.content["parts"][name]
 
 
-def real_lines(found: dict) -> list[str]:
+def tables(content: dict) -> list[tuple[str, list[list]]]:
+    """(title, rows) of every part, the first row the heads."""
+    out = []
+    for name, part in content["parts"].items():
+        kind, _, which = name.partition(" ")
+        if kind == "truth":
+            out.append((
+                f"{which}, the truth itself: {part['halves']:.0f} mm standard error between halves of the cameras, "
+                f"{part['reprojection']:.0f} px reprojection, bones spread by {part['bones']:.1f} %, jitter "
+                f"{part['jitter']:.1f}; the joint rule from COCO costs {part['rule']:.1f} mm", [],
+            ))  # fmt: skip
+        elif kind == "real":
+            out.append((f"{which}: lifted from each camera alone, true focal length", real_rows(part)))
+        else:
+            out.append((f"{part['clips']} clips, {part['frames']} frames of held-out performers under random cameras",
+                        [["", *KNOWN.values()], *([KINDS[k], *(part[k].get(c) for c in KNOWN)] for k in KINDS),
+                         ["a level camera", *[None] * 7, part["positions"]["level"]]]))  # fmt: skip
+            heads = ["", *part["focal"]]
+            errors = [[label, *(values[n] for values in part["focal"].values())]
+                      for n, label in enumerate(("MPJPE, mm", "P-MPJPE, mm"))]  # fmt: skip
+            out.append(("hypotheses aggregated with a share of the true focal length", [heads, *errors]))
+    return out
+
+
+def real_rows(found: dict) -> list[list]:
     """Errors and jitter in mm, bones in percent, lean in degrees more than the truth towards the camera."""
-    columns = ("mpjpe", "p_mpjpe", "jitter", "jitter_truth", "bones", "bones_truth", "lean", "lifted", "poses")
-    lines = []
+    rows: list[list] = [["", *REAL.values(), "poses"]]
     for name, measured in found.items():
-        rows = [[name, *columns]]
         parts = measured["cameras"] | measured["people"] | {"all": measured["all"]}
-        rows += [[part, *(row[c] for c in columns)] for part, row in parts.items()]
-        lines += fixed_width(rows, decimals=2)
-    return lines
+        rows += [[f"{KINDS[name]}, {part}", *(row[c] for c in REAL), row["poses"]] for part, row in parts.items()]
+    last = next(iter(found.values()))
+    for part, row in (last["people"] | {"all": last["all"]}).items():
+        rows.append([f"truth, {part}", None, None, row["jitter_truth"], row["bones_truth"], None, None, row["poses"]])
+    return [*rows, ["MediaPipe (heavy)", MEDIAPIPE["mpjpe"], MEDIAPIPE["p_mpjpe"], *[None] * 5]]
+
+
+def put_into_page(page: Path, facts: dict, rows: list[tuple[str, list[list]]]) -> Path:
+    """Replace what stands between the page's markers."""
+    lines = [f"Measured by `python -m benchmarks.wild` with the model `{facts['checkpoint']}` ({facts['trained_on']}), "
+             f"H = {facts['hypotheses']}, K = {facts['sampling_timesteps']}.", ""]  # fmt: skip
+    for title, table in rows:
+        lines += [f"**{title[0].upper()}{title[1:]}**", ""]
+        for n, row in enumerate(table):
+            lines.append("| " + " | ".join(cell(c) for c in row) + " |")
+            if n == 0:
+                lines.append("|" + "---|" * len(row))
+        lines += [""] if table else []
+    text = page.read_text(encoding="utf-8")
+    first, last = "<!-- wild -->", "<!-- end wild -->"
+    if first not in text or last not in text:
+        raise UserError(f"{page}: has no markers {first} and {last}")
+    block = f"{first}\n{chr(10).join(lines).strip()}\n{last}"
+    return save_text(page, re.sub(f"{first}.*?{last}", lambda _: block, text, flags=re.S))
+
+
+def cell(value: object) -> str:
+    return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.files.calibration import to_camera
 from common.files.reading import load_archive
 from common.geometry.camera import Camera
+from common.geometry.skeleton import COCO_17, H36M_17, joint_map
 from common.multiview.folders import find_takes
 from common.multiview.triangulation import extrinsics, person_sizes, triangulate
 from common.scoring.metrics import mpjpe, p_mpjpe
@@ -212,9 +213,22 @@ def truth_accuracy(folder: Path) -> dict:
         "halves": 1000 * float(np.nanmean(away)) / 2,
         "halves_seen": float(np.isfinite(away).mean()),
         "reprojection": float(np.median(np.concatenate(reprojected))),
+        "rule": rule_error(world, recording.joints),
         "bones": bone_spread(world, recording.joints),
         "jitter": 1000 * jitter(from_mid_hips(world, recording.joints)),
     }
+
+
+def rule_error(world: np.ndarray, joints: tuple[str, ...]) -> float:
+    """What the joint rule from COCO's joints to the lifter's costs by itself, mm: the truth (P, T, J, 3) through the
+    rule against the truth, from the middle of the hips. Its joints are taken over as they are, so nothing is lost; what
+    the lifter's training called a hip is another matter, which no rule tells."""
+    whole = np.zeros((*world.shape[:2], len(COCO_17), 3))
+    whole[..., [COCO_17.index(j) for j in joints], :] = np.nan_to_num(world)
+    mapped = joint_map(COCO_17, H36M_17) @ whole
+    columns = [H36M_17.index(j.replace("Ankle", "Foot")) for j in joints]
+    away = (mapped - mapped[..., [H36M_17.root], :])[..., columns, :] - from_mid_hips(np.nan_to_num(world), joints)
+    return 1000 * float(np.linalg.norm(away, axis=-1).mean())
 
 
 def to_world(recording: Recording) -> np.ndarray:

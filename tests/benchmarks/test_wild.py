@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import wild, wild_known
 from benchmarks.wild import Results
 from benchmarks.wild_real import average, matched, measure_camera, truth_accuracy
 from common.errors import UserError
 from common.files.writing import save_text
-from common.geometry.skeleton import BODY_25B, COCO_17, H36M_17
+from common.geometry.camera import Camera
+from common.geometry.skeleton import BODY_25B, COCO_17, H36M_17, H36M_17_OF_32
 from common.wild.lifting import camera_of
 from tests.people import in_camera, walker
+from tests.programs.test_wild import make_checkpoint
 
 JOINTS = ("LHip", "RHip", "LKnee", "RKnee", "LAnkle", "RAnkle", "LShoulder", "RShoulder", "LElbow", "RElbow", "LWrist",
           "RWrist")  # fmt: skip
@@ -104,6 +107,49 @@ def test_accuracy_of_the_truth(tmp_path, pair, jitter):
         assert 5 < told["halves"] < 60 and 2 < told["reprojection"] < 6
     else:
         assert told["halves"] < 0.5 and told["reprojection"] < 0.05
+
+
+def test_figures_against_motion_capture():
+    """A perfect pose has none, a shifted foot slides, a level camera's vertical is off by its pitch."""
+    half = 0.5**0.5
+    camera = Camera("level", 640, 480, (1.9, 1.9, *[0.0] * 7), (half, -half, 0.0, 0.0))
+    assert np.allclose(wild_known.up_of_world(camera), [0, -1, 0])
+    truth = in_camera(walker(100)).astype(np.float64)
+    contact = wild_known.true_contact(camera, truth)
+    speed = np.linalg.norm(np.gradient(truth[:, wild_known.FEET], axis=0), axis=-1) * wild_known.FPS
+    assert contact.any() and speed[contact].max() < wild_known.STILL
+    up = np.array([0.0, -1.0, 0.0])
+    perfect = wild_known.figures(truth, truth, np.ones((100, 2), bool), up)
+    assert perfect["mpjpe"] == perfect["root"] == 0 and perfect["bones"] < 1e-9
+    drifting = truth + np.arange(100)[:, None, None] * [0.002, 0.05, 0.0]  # along the floor, and up
+    still = np.repeat(truth[:1], 100, 0)
+    moved = wild_known.figures(still + (drifting - truth), still, np.ones((100, 2), bool), up)
+    assert moved["sliding"] == pytest.approx(2.0) and moved["mpjpe"] == pytest.approx(0, abs=1e-9)
+    assert wild_known.angle(up, np.array([0, -1.0, 1.0])) == pytest.approx(45)
+
+
+def test_a_run_over_everything_writes_its_page(tmp_path, pair):
+    """An untrained network: parts, tables and page; the second run takes them from the file."""
+    make_checkpoint(tmp_path / "model" / "tiny.bin")
+    write_recording(tmp_path / "studio", pair[:, :12])
+    takes = {s: {"Walk": np.zeros((100, 32, 3), np.float32)} for s in ("S9", "S11")}
+    for subject in takes.values():
+        subject["Walk"][:, list(H36M_17_OF_32)] = walker(100)
+    np.savez(tmp_path / "data_3d_h36m.npz", positions_3d=np.array(takes, dtype=object))
+    page = tmp_path / "page.md"
+    page.write_text("before <!-- wild --> old <!-- end wild --> after", encoding="utf-8")
+    command = [str(tmp_path), "--real", str(tmp_path / "studio"), "-c", str(tmp_path / "model" / "tiny.bin"),
+               "--json", str(tmp_path / "r.json"), "--limit", "1", "--write", str(page)]  # fmt: skip
+    assert wild.main(command) == 0
+    text = page.read_text("utf-8")
+    assert "old" not in text and text.startswith("before") and text.endswith("after")
+    assert "MediaPipe" in text and "sliding" in text and "R_Agg 1.25" in text and "final, person 1" in text
+    content = json.loads((tmp_path / "r.json").read_text("utf-8"))
+    final = content["parts"]["known 1"]["positions"]
+    assert final["bones"] < 0.01 and 0 <= final["vertical"] < 90
+    assert content["parts"]["truth studio"]["rule"] < 1e-3
+    assert wild.main(command) == 0 and page.read_text("utf-8") == text
+    assert wild.main(["-c", str(tmp_path / "model" / "tiny.bin")]) == 2
 
 
 def test_results_stay_and_belong_to_their_checkpoint(tmp_path):
