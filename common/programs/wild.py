@@ -56,7 +56,7 @@ def _main(description: str | None, argv: list[str]) -> int:
         source, lifted = _stream(settings, models, place, folder)
     else:
         source = read_source(asked)
-        tracks = track(source.detections, source.fps, say=say)[: asked.people]
+        tracks = track(source.detections, source.fps, say=say)
         say(f"{len(source.detections.frames)} frames at {source.fps:g} a second, {len(tracks)} people: "
             + ", ".join(f"{t.id} ({int(t.seen.sum())} frames)" for t in tracks))  # fmt: skip
         lifted = [lift(model, tracks, source, settings, place) for model in models]
@@ -98,7 +98,8 @@ def lift(model: Opened, tracks: list[Track], source: Source, settings: WildSetti
 
     start, camera = time.time(), camera_of(settings.lifting, source.size)
     people = lift_people(model, tracks, source.detections.layout, source.fps, camera, settings, place, say)
-    say(f"{model.name}: {sum(map(len, tracks))} poses in {time.time() - start:.1f} s")
+    poses = sum(len(person["positions"]) for person in people)
+    say(f"{model.name}: {poses} poses in {time.time() - start:.1f} s")
     return people
 
 
@@ -109,17 +110,18 @@ def _stream(
     from common.wild.inputs import Source, open_stream
     from common.wild.keypoints import Detections
     from common.wild.live import stream_person
-    from common.wild.people import camera_of, sampling_of
+    from common.wild.people import bodies_of_stream, camera_of, sampling_of
 
     if len(models) > 1:
         raise UserError("--stream takes one checkpoint")
     coming = open_stream(settings.input)
+    camera = camera_of(settings.lifting, coming.size)
     people = stream_person(
         coming.people,
         coming.layout,
         models[0],
         coming.fps,
-        camera_of(settings.lifting, coming.size),
+        camera,
         sampling_of(settings),
         place,
         folder,
@@ -128,6 +130,7 @@ def _stream(
         smoothing=settings.lifting.root_smoothing,
         say=say,
     )
+    people = bodies_of_stream(people, models[0].skeleton, camera, coming.fps, settings)
     return Source(Detections(coming.layout, [], []), coming.size, coming.fps, coming.video), [people]
 
 

@@ -16,7 +16,7 @@ from common.geometry.skeleton import Skeleton
 from common.settings.wild import LENS, LiftingSettings, WildSettings
 from common.wild import lifting
 from common.wild.bodies import believable
-from common.wild.cleaning import Cleaned, clean, runs
+from common.wild.cleaning import Cleaned, clean, no_long_gap, runs
 from common.wild.lifting import lift_person
 from common.wild.tracking import Track
 
@@ -64,10 +64,13 @@ def lift_people(
 ) -> list[Person]:
     """Every track, in pixels of `layout`, through one model: people as in `common.files.poses`, camera frame.
 
-    Says who is left out, and which limbs are guesses. Raises UserError where nobody is left.
+    At most `--people` of them, the first who are not left out. Says who is left out, and which limbs are guesses.
+    Raises UserError where nobody is left.
     """
     people, confidences = [], []
     for track in tracks:
+        if settings.input.people and len(people) == settings.input.people:
+            break
         seen = clean(track, layout, model.skeleton, settings.input.threshold, fps)
         share = seen.known[seen.present].mean()
         if share < LEAST_KNOWN and not settings.body.keep_all:
@@ -108,6 +111,16 @@ def _lift(
             whole[(slice(None),) * axis + (slice(first, end),)] = value
     about = {"keypoints_2d": seen.keypoints, "mask": seen.mask, "known": seen.known}
     return {"id": track.id, "first": track.first, **arrays, **about}
+
+
+def bodies_of_stream(
+    people: list[Person], skeleton: Skeleton, camera: Camera, fps: float, settings: WildSettings
+) -> list[Person]:
+    """What --stream lifted, which has one pose a frame and no hypotheses, as bodies with all frames known."""
+    single = [p | {"hypotheses": p["positions"][None], "known": no_long_gap(p["mask"], fps)} for p in people]
+    seen = [person["mask"].astype(np.float32) for person in people]
+    done = believable(single, seen, skeleton, camera, fps, settings.body, settings.lifting.root_smoothing)
+    return [{key: value for key, value in person.items() if key != "hypotheses"} for person in done]
 
 
 def unseen_limbs(known: np.ndarray, present: np.ndarray, skeleton: Skeleton, fps: float) -> list[str]:

@@ -134,6 +134,7 @@ def test_video_with_a_fake_detector(tmp_path, keypoints, tiny, monkeypatch):
     assert run([video, *flags, "--stream", "--delay", 2, "-o", tmp_path / "live"]) == 0
     (live,), _, _, _ = read_poses(tmp_path / "live" / "poses.npz")
     assert live["positions"].shape == (24, 17, 3) and np.isfinite(live["positions"]).all()
+    assert np.abs(live["positions"] - live["positions_raw"]).max() > 1e-3 and "floor" in live  # a body, too
     assert np.abs(live["keypoints_2d"] - truth[..., :2])[live["mask"]].max() < 1e-3
     lines = (tmp_path / "live" / "stream.jsonl").read_text("utf-8").splitlines()
     head, rows = json.loads(lines[0]), [json.loads(line) for line in lines[1:]]
@@ -217,3 +218,38 @@ def test_shipped_checkpoint_lifts(tmp_path):
     error = np.linalg.norm(ours - true, axis=-1).mean()
     mean = np.array(content["card"]["mean_pose"])
     assert error < 0.6 * np.linalg.norm(mean - true, axis=-1).mean()
+
+
+def test_who_is_mostly_unseen_is_left_out_and_every_step_has_a_flag(tmp_path, tiny, capsys):
+    """A head and shoulders beside a whole person; an absence that makes a second BVH; legs that no frame shows."""
+    people = [in_camera(walker(90, FPS, place=(x, 0.0))) for x in (-0.8, 0.8)]
+    points = np.stack([pixels(p, *SIZE, focal=120.0) for p in people])
+    confidence = np.ones((*points.shape[:3], 1))
+    few = [H36M_17.index(j) for j in ("Thorax", "Nose", "Head", "LShoulder", "RShoulder")]
+    confidence[1] = 0
+    confidence[1][:, few] = 1
+    confidence[0, 30:70] = 0
+    confidence[0][:, [H36M_17.index(s + j) for s in "LR" for j in ("Knee", "Foot")]] = 0
+    path = tmp_path / "two.npy"
+    np.save(path, np.concatenate([points, confidence], -1).astype(np.float32))
+    flags = [*FILE, *tiny, "--outputs", "poses,bvh,viewer,video"]
+    assert run([path, *flags, "-o", tmp_path / "out"]) == 0
+    told = capsys.readouterr().err
+    assert "person 1: mostly unseen (29 % of the joints known), left out; --keep-all" in told.replace("29%", "29 %")
+    assert told.count("person 0: legs never seen") == 1 and "away for 1.6 s" in told
+    (person,), *_ = read_poses(tmp_path / "out" / "poses.npz")
+    assert np.isnan(person["positions"][30:70]).all() and np.isfinite(person["positions"][:30]).all()
+    assert not person["known"][30:70].any() and person["known"][0].sum() == 13
+    for name, frames in (("person_0", 30), ("person_0_frame_70", 20)):
+        motion = read_bvh(tmp_path / "out" / f"{name}.bvh")
+        assert len(motion.positions) == frames and "LKnee" not in motion.names and "LWrist" in motion.names
+    assert video_info(tmp_path / "out" / "video.mp4").fps == FPS
+    off = ["--no-smoothing", "--no-skeleton", "--no-floor", "--no-feet", "--keep-all"]
+    assert run([path, *FILE, *tiny, "--outputs", "poses", *off, "-o", tmp_path / "off"]) == 0
+    both, *_ = read_poses(tmp_path / "off" / "poses.npz")
+    assert len(both) == 2 and "floor" not in both[0]
+    np.testing.assert_array_equal(both[0]["positions"], both[0]["positions_raw"])
+    pitched = [*FILE, *tiny, "--outputs", "poses", "--camera-pitch", "20", "--people", "1", "-o", tmp_path / "pitched"]
+    assert run([path, *pitched]) == 0
+    (person,), *_ = read_poses(tmp_path / "pitched" / "poses.npz")
+    np.testing.assert_allclose(person["up"], [0, -np.cos(np.radians(20)), -np.sin(np.radians(20))], atol=1e-6)
