@@ -157,9 +157,9 @@ def contacts(
         penalised(rays[:, f], np.full(max(len(rays) - 3, 0), strength_of(PICTURE, fps)), weights[:, n])
         for n, f in enumerate(feet)
     ], 1)  # fmt: skip
-    across = np.linalg.norm(np.gradient(calm, axis=0), axis=-1) * fps * positions[:, feet, 2]  # metres a second
+    across = speed(calm, fps) * positions[:, feet, 2]  # metres a second
     height = positions[:, feet] @ up  # (T, 2)
-    pace = np.linalg.norm(np.gradient(positions[:, feet], axis=0), axis=-1) * fps
+    pace = speed(positions[:, feet], fps)
     low = height < height.min(1, keepdims=True) + REACH
     if floor is not None:
         low &= height < floor + REACH
@@ -172,6 +172,11 @@ def contacts(
             if start[first:end].any() and end - first >= SHORTEST * fps:
                 out[first:end, n] = True
     return out
+
+
+def speed(x: np.ndarray, fps: float) -> np.ndarray:
+    """Speeds (T, N) of points (T, N, D), their unit a second; 0 of a single frame."""
+    return np.linalg.norm(np.gradient(x, axis=0), axis=-1) * fps if len(x) > 1 else np.zeros(x.shape[:2])
 
 
 def steps_of(positions: np.ndarray, stands: np.ndarray, legs: Legs) -> np.ndarray:

@@ -202,6 +202,15 @@ def test_each_step_has_its_effect_and_its_flag():
     np.testing.assert_allclose(root, np.broadcast_to(done["positions"][:, :1], root.shape), atol=1e-4)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 4])
+def test_a_picture_is_a_body_too(frames):
+    poses = in_camera(walker(frames)).astype(float)
+    person, camera = person_of(poses, np.random.default_rng(0))
+    confidence = [np.ones(poses.shape[:2], np.float32)]
+    body = believable([person], confidence, H36M_17, camera, FPS, BodySettings(), 0.5)[0]
+    assert np.isfinite(body["positions"]).all() and np.linalg.norm(body["up"]) == pytest.approx(1)
+
+
 def test_absences_stay_absences():
     poses = in_camera(walker(120)).astype(float)
     person, camera = person_of(poses, np.random.default_rng(0))
