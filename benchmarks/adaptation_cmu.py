@@ -29,6 +29,7 @@ from common.datasets import DATA_SETS, DataSet
 from common.datasets.clips import Clip
 from common.datasets.synthetic.detector import detect_old
 from common.datasets.windows import Windows
+from common.door import guarded
 from common.engine import devices
 from common.engine.evaluation import sampling_of
 from common.engine.log import say
@@ -36,7 +37,6 @@ from common.engine.training import BEST, train
 from common.files.writing import save_json, save_text
 from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
 from common.geometry.skeleton import H36M_17
-from common.programs.door import guarded
 from common.settings.adaptation import AdaptationSettings, read_settings
 from common.settings.lifting import DataSettings, Settings
 

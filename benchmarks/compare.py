@@ -24,12 +24,12 @@ from pathlib import Path
 
 from benchmarks.paired import RESAMPLES, check_comparable, run_of, table
 from benchmarks.timing import machine
+from common.door import guarded
 from common.engine import checkpoint, devices
 from common.engine.log import say
 from common.engine.training import train
 from common.errors import UserError
 from common.files.writing import save_json, save_text
-from common.programs.door import guarded
 from common.programs.main import read_settings
 from common.settings.lifting import FLAGS, Settings
 from common.settings.presets import PRESETS

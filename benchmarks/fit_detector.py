@@ -19,6 +19,7 @@ import numpy as np
 from scipy.optimize import curve_fit
 
 from common.datasets.synthetic import detector
+from common.door import guarded
 from common.errors import UserError
 from common.files.writing import whole_file
 from common.geometry.camera import Camera
@@ -291,18 +292,17 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--fps", required=True)
     arguments.add_argument("-o", "--output", type=Path, default=detector.TABLE)
     arguments.add_argument("--picture", type=Path, help="also draw real beside made errors")
-    options = arguments.parse_args(argv)
+    return guarded(_run, arguments.parse_args(argv))
+
+
+def _run(options: argparse.Namespace) -> None:
     typed = parser(None).parse_args(["--root", str(options.folder), "--fps", options.fps])
-    try:
-        takes = find_takes(typed.root, None)
-        recordings = [read_take(take, typed, print) for take in takes]
-        found = [residuals(r, person) for r in recordings for person in r.people]
-        found = [r for r in found if r is not None]
-        if not found:
-            raise UserError(f"{options.folder}: no person whom a detector found in three cameras")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    takes = find_takes(typed.root, None)
+    recordings = [read_take(take, typed, print) for take in takes]
+    found = [residuals(r, person) for r in recordings for person in r.people]
+    found = [r for r in found if r is not None]
+    if not found:
+        raise UserError(f"{options.folder}: no person whom a detector found in three cameras")
     seconds = sum(len(r.error) * r.error.shape[1] / r.fps for r in found)
     source = f"{options.folder.resolve().name}: {len(found)} person in 3 or more cameras, {seconds:.1f} camera-seconds"
     table = {"source": source, **fit(found)}
@@ -314,7 +314,6 @@ def main(argv: list[str] | None = None) -> int:
         from benchmarks.detector_picture import draw
 
         draw(found, table, options.picture)
-    return 0
 
 
 def report(found: list[Residuals], table: dict) -> None:

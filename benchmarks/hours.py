@@ -17,7 +17,6 @@ the program reaches: an assumption until a card has been measured (bash benchmar
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from common.engine.evaluation import flop_per_window
 from common.engine.opening import Opened
 from common.geometry.skeleton import H36M_17
 from common.models import REGISTRY, build
+from common.settings.ranges import COUNT, real
 
 PAGE = Path(__file__).parents[1] / "docs/scaling.md"
 MARKS = ("<!-- hours -->", "<!-- end hours -->")
@@ -114,17 +114,17 @@ def placed(page: str, text: str) -> str:
     return f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}"
 
 
+PART = real(0.0, 1.0, above=True)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=TRAINING[0], help="of the training set, all cameras")
-    parser.add_argument("--clips", type=int, default=TRAINING[1], help="of the training set, all cameras")
-    parser.add_argument("--share", type=float, default=SHARES["bf16"], help="of the bf16 peak (default: 0.25)")
-    parser.add_argument("--share-fp32", type=float, default=SHARES["fp32"], help="of the fp32 peak (default: 0.5)")
+    parser.add_argument("--frames", type=COUNT, default=TRAINING[0], help="of the training set, all cameras")
+    parser.add_argument("--clips", type=COUNT, default=TRAINING[1], help="of the training set, all cameras")
+    parser.add_argument("--share", type=PART, default=SHARES["bf16"], help="of the bf16 peak (default: 0.25)")
+    parser.add_argument("--share-fp32", type=PART, default=SHARES["fp32"], help="of the fp32 peak (default: 0.5)")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/scaling.md")
     options = parser.parse_args(argv)
-    if min(options.frames, options.clips) < 1 or min(options.share, options.share_fp32) <= 0:
-        print("error: --frames and --clips count from 1, shares are above 0", file=sys.stderr)
-        return 2
     text = tables(options.frames, options.clips, {"fp32": options.share_fp32, "bf16": options.share})
     if options.write:
         PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")

@@ -13,7 +13,6 @@ matrix-product rate that was reached; the rate is measured, in the same precisio
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,10 +20,12 @@ import torch
 
 from benchmarks.timing import CLOCKS, Timing, interleaved, machine
 from benchmarks.work import MODES, SIZES, STAGES, Bench, Mode
+from common.door import guarded
 from common.engine.devices import keep_memory
 from common.errors import UserError
 from common.files.writing import save_json
 from common.models import REGISTRY
+from common.settings.ranges import COUNT, WHOLE
 
 FAIR_SHARE = 0.7  # of the matrix-product rate, reached by a plain forward that serves as a baseline
 PLAIN = "plain fp32"
@@ -115,22 +116,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--modes", nargs="+", help=f"of {', '.join(MODES)} (default: all that the device has)")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="(default: all)")
     parser.add_argument("--device", help="cpu, cuda or mps (default: cuda where there is one)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's)")
+    parser.add_argument("--threads", type=COUNT, help="CPU threads (default: PyTorch's)")
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: processor time, for a busy machine (default: wall)"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="timed calls of each variant (default: 5)")
+    parser.add_argument("--rounds", type=WHOLE, default=5, help="timed calls of each variant (default: 5)")
     parser.add_argument("--json", type=Path, help="also write every round here")
     options = parser.parse_args(argv)
-    try:
-        report = run(options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return guarded(_run, options)
+
+
+def _run(options: argparse.Namespace) -> None:
+    report = run(options)
     print(table(report))
     if options.json:
         save_json(options.json, report)
-    return 0
 
 
 def run(options: argparse.Namespace) -> dict:
@@ -139,6 +139,8 @@ def run(options: argparse.Namespace) -> dict:
     for name in names:
         if name not in REGISTRY:
             raise UserError(f"--models {name}: unknown; there are {', '.join(sorted(REGISTRY))}")
+    if options.device and options.device.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UserError(f"--device {options.device}: cpu, cuda and mps are known")
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: no CUDA GPU found")

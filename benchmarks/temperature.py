@@ -14,12 +14,12 @@ import torch
 
 from common.datasets import hold_out, load_clips
 from common.datasets.windows import Windows
+from common.door import guarded
 from common.engine import checkpoint, devices
 from common.engine.evaluate import evaluate, evidence_of
 from common.engine.evaluation import sampling_of
 from common.engine.log import say
 from common.engine.opening import open_lifter
-from common.programs.door import guarded
 from common.programs.main import read_settings
 from common.scoring.hypotheses import AGGREGATIONS
 from common.scoring.metrics import mpjpe

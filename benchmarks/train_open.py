@@ -28,6 +28,7 @@ from common.datasets.random_cameras import random_view
 from common.datasets.synthetic.detector import DETECTORS, detect, detect_old
 from common.datasets.synthetic.face import coco_points
 from common.datasets.windows import Windows
+from common.door import guarded
 from common.engine import checkpoint
 from common.engine.cards import mean_pose
 from common.engine.devices import Place
@@ -40,7 +41,6 @@ from common.geometry.camera import Camera, pixels_to_screen
 from common.geometry.skeleton import COCO_17, H36M_17, H36M_17_OF_32, joint_map
 from common.models import build
 from common.models.blocks import choose_attention
-from common.programs.door import guarded
 from common.wild.cleaning import fill_gaps
 
 TRAINING, HELD_OUT = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")

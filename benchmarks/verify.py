@@ -29,12 +29,12 @@ from benchmarks import places
 from benchmarks.compare import commit_of
 from benchmarks.figures import figures, summary, tell
 from benchmarks.reproduce import TABLE, TOLERANCE, load_table, slot, weight_names
+from common.door import guarded
 from common.engine.devices import Place
 from common.engine.folder import claimed
 from common.errors import UserError, visible
 from common.files.writing import save_json, save_text
 from common.programs import doctor
-from common.programs.door import guarded
 
 ROOT = places.ROOT
 WHERE = {

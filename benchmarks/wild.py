@@ -21,13 +21,13 @@ import torch
 
 from benchmarks.wild_known import measure_known
 from benchmarks.wild_real import measure_real, truth_accuracy
+from common.door import guarded
 from common.engine.cards import trained_on
 from common.engine.checkpoint import file_hash
 from common.engine.devices import Place
 from common.engine.log import say
 from common.errors import UserError
 from common.files.writing import save_json, save_text
-from common.programs.door import guarded
 from common.scoring.tables import fixed_width
 from common.settings.wild import DEFAULT, FOLDER, PRESET, InputSettings, WildSettings
 from common.wild.lifting import open_model

@@ -27,57 +27,22 @@ import common  # noqa: F401 (first of all: it tells in one line which package is
 import numpy as np
 from tqdm import tqdm
 
+from common.datasets.threedhp_cameras import read_calibration
 from common.datasets.threedhp_layout import (
     FILE_ENDINGS,
     TEST_FRAMES,
     TRAIN_CAMERAS,
     TRAIN_SEQUENCES,
-    TRAIN_SIZE,
     archive_name,
 )
+from common.door import guarded
 from common.errors import UserError
-from common.files.reading import load_mat, open_hdf5, read_text, understanding
-from common.files.writing import save_npz
+from common.files.reading import load_mat, open_hdf5
+from common.files.writing import save_npz, try_writing
 from common.geometry.skeleton import MPI_INF_3DHP_17, MPI_INF_3DHP_17_OF_28
 
 ALL_JOINTS = 28
-LONGEST_CALIBRATION = 1 << 20  # bytes
 MOST_PIXELS = 20.0  # mean reprojection error beyond which the wrong camera or joint has been read
-
-
-def read_calibration(path: Path) -> dict[str, np.ndarray]:
-    """`camera.calibration`: {camera name: (fx, fy, cx, cy) in pixels}, for an image of 2048 x 2048.
-
-    Text of keyword lines; each camera begins with `name`, and has `size` and a row-major 4 x 4 `intrinsic`.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; the official download has it beside annot.mat")
-    cameras, name = {}, None
-    for line in read_text(path, LONGEST_CALIBRATION, "camera.calibration", errors="replace").splitlines():
-        key, *values = line.split() or [""]
-        if key == "name" and values:
-            name = values[0]
-        elif key == "size":
-            if _numbers(path, key, values, 2) != TRAIN_SIZE:
-                raise UserError(f"{path}: camera {name} has images of {' x '.join(values)}, expected 2048 x 2048")
-        elif key == "intrinsic":
-            matrix = np.reshape(_numbers(path, f"camera {name}: intrinsic", values, 16), (4, 4))
-            if name is None or min(matrix[0, 0], matrix[1, 1]) <= 0:
-                raise UserError(f"{path}: an intrinsic matrix without a camera or without a focal length")
-            cameras[name] = np.array([matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]])
-    missing = [camera for camera in TRAIN_CAMERAS if camera not in cameras]
-    if missing:
-        raise UserError(f"{path}: no intrinsics of camera {', '.join(missing)}")
-    return {camera: cameras[camera] for camera in TRAIN_CAMERAS}
-
-
-def _numbers(path: Path, what: str, words: list[str], count: int) -> tuple[float, ...]:
-    """So many finite numbers of a line."""
-    with understanding(path, "calibration"):
-        numbers = tuple(float(word) for word in words)
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise UserError(f"{path}: {what} has {len(numbers)} numbers, {count} finite ones are expected")
-    return numbers
 
 
 def read_training(folder: Path, name: str, any_length: bool) -> tuple[dict[str, dict], dict[str, np.ndarray]]:
@@ -207,24 +172,24 @@ def convert_test(root: Path, out: Path, any_length: bool = False) -> list[Path]:
     return [save_npz(out / archive_name("test", k), data=data[k], labels=k) for k in FILE_ENDINGS]
 
 
+def convert(options: argparse.Namespace) -> None:
+    """Write the files of the chosen splits. Raises UserError with one line where it cannot."""
+    if not options.root.is_dir():
+        raise UserError(f"{options.root}: no such folder")
+    try_writing(options.out)
+    for split, write in (("test", convert_test), ("train", convert_training)):
+        if options.only in (None, split):
+            for path in write(options.root, options.out, options.any_length):
+                print(f"{path}: written")
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="MPI-INF-3DHP to npz, both label sets.")
     parser.add_argument("--root", type=Path, required=True, help="folder with S1 ... S8 and TS1 ... TS6")
     parser.add_argument("--out", type=Path, default=Path("data"), help="where the npz files go (default: data)")
     parser.add_argument("--only", choices=("train", "test"), help="convert one split (default: both)")
     parser.add_argument("--any-length", action="store_true", help="take sequences of other lengths than published")
-    args = parser.parse_args(argv)
-    try:
-        if not args.root.is_dir():
-            raise UserError(f"{args.root}: no such folder")
-        for split, convert in (("test", convert_test), ("train", convert_training)):
-            if args.only in (None, split):
-                for path in convert(args.root, args.out, args.any_length):
-                    print(f"{path}: written")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return guarded(convert, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -32,13 +32,16 @@ from tqdm import tqdm
 
 from common.datasets import making
 from common.datasets.custom import camera_row, read_cameras, write_custom_2d, write_custom_3d
+from common.door import guarded
 from common.errors import UserError
 from common.files.folders import Member, files_below
 from common.files.reading import load_pickle, parse_json, understanding
+from common.files.writing import try_writing
 from common.geometry.camera import Camera
 from common.geometry.skeleton import COCO_17, H36M_17
 
 NAME, FPS, VIEWS = "aist", 60.0, 9
+EVERY = [f"c{n:02}" for n in range(1, VIEWS + 1)]  # cameras
 SOURCE = "AIST++ (google/aistplusplus_dataset; annotations CC BY 4.0)"
 KEYPOINTS = ("keypoints3d", "keypoints2d")
 SPLITS = ("train", "val", "test")
@@ -205,8 +208,11 @@ def good_views(name: str, cameras: list[Camera], two: np.ndarray, world: np.ndar
 
 def convert(options: argparse.Namespace) -> None:
     """Write the two files. Raises UserError with one line where it cannot."""
+    if unknown := [name for name in options.cameras if name not in EVERY]:
+        raise UserError(f"--cameras {unknown[0]}: the cameras are {', '.join(EVERY)}")
     found = look_through(options.root)
     names = choose(found, options)
+    try_writing(options.out)
     three = {}
     for name, member in read_keypoints(options.root, found, KEYPOINTS[0], names, "3D"):
         three[name] = read_3d(member)
@@ -245,25 +251,16 @@ def convert(options: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    every = [f"c{n:02}" for n in range(1, VIEWS + 1)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder of the annotations")
     parser.add_argument("--out", type=Path, default=Path(f"data/{NAME}"), help=f"where to (default: data/{NAME})")
     parser.add_argument(
         "--split", choices=("pose", "crossmodal"), default="pose", help="official split (default: pose)"
     )
-    parser.add_argument("--cameras", type=words, default=every, metavar="LIST", help="of c01 to c09 (default: all)")
+    parser.add_argument("--cameras", type=words, default=EVERY, metavar="LIST", help="of c01 to c09 (default: all)")
     parser.add_argument("--part", action="store_true", help="take what is there; other sequences may be missing")
     parser.add_argument("--leave-out", type=words, default=[], metavar="LIST", help="sequences that are not read")
-    options = parser.parse_args(argv)
-    try:
-        if unknown := [name for name in options.cameras if name not in every]:
-            raise UserError(f"--cameras {unknown[0]}: the cameras are {', '.join(every)}")
-        convert(options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return guarded(convert, parser.parse_args(argv))
 
 
 def words(text: str) -> list[str]:

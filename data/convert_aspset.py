@@ -31,10 +31,12 @@ from tqdm import tqdm
 from common.datasets import making
 from common.datasets.custom import camera_row, read_cameras, write_custom_2d, write_custom_3d
 from common.datasets.synthetic.detector import DETECTORS
+from common.door import guarded
 from common.errors import UserError
 from common.files.c3d import read_c3d
 from common.files.folders import Member, files_below
 from common.files.reading import parse_json, understanding
+from common.files.writing import try_writing
 from common.geometry.skeleton import ASPSET_17, H36M_17
 from common.settings.ranges import SEED
 
@@ -134,6 +136,7 @@ def convert(options: argparse.Namespace) -> None:
             )
     if not rows:
         raise UserError(f"{options.root}: none of the clips that splits.csv lists")
+    try_writing(options.out)
     positions, cameras, exact, made = {}, {}, {}, {}
     worst = outside = seen = 0.0
     for subject, clip, split, only in tqdm(rows, desc="clips", unit="clip"):
@@ -200,13 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--part", action="store_true", help="take the clips that are there; others may be missing")
     parser.add_argument("--detector", choices=DETECTORS, default="fitted", help="the made 2D (default: fitted)")
     parser.add_argument("--seed", type=SEED, default=0, help="of the made 2D (default: 0)")
-    options = parser.parse_args(argv)
-    try:
-        convert(options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return guarded(convert, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

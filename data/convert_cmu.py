@@ -37,12 +37,13 @@ from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras
 from common.datasets.random_cameras import random_view
 from common.datasets.synthetic.detector import DETECTORS
 from common.datasets.synthetic.h36m import as_recorded, project_all
+from common.door import guarded
 from common.errors import UserError
 from common.files.asf import Asf, read_asf
 from common.files.bvh import retarget
 from common.files.folders import files_below
 from common.files.reading import load_archive
-from common.files.writing import whole_file
+from common.files.writing import try_writing, whole_file
 from common.geometry.skeleton import H36M_17
 from common.settings.ranges import SEED
 
@@ -230,10 +231,12 @@ def add(files: Files, performer: int, action: str, world: np.ndarray, cameras, r
 
 def convert(options: argparse.Namespace) -> None:
     """Write the three files and CMU.txt. Raises UserError with one line where it cannot."""
-    out, random = options.out, options.random
+    out, random = options.out, cameras(options.cameras) if options.cameras else 0
     if not random:
         protect(out)
-    takes = read_takes(options.root, look_through(options.root, options.leave_out), options.at_60)
+    found = look_through(options.root, options.leave_out)
+    try_writing(out)
+    takes = read_takes(options.root, found, options.at_60)
     if options.more:
         takes += cmu.converted_takes(options.more, {take.performer for take in takes})
     takes, lengths = hold_bones(takes)
@@ -318,14 +321,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--leave-out", type=names, default=set(), metavar="LIST", help="performers or takes not to read"
     )
-    options = parser.parse_args(argv)
-    try:
-        options.random = cameras(options.cameras) if options.cameras else 0
-        convert(options)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return guarded(convert, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

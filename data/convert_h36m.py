@@ -28,9 +28,11 @@ from tqdm import tqdm
 
 from common.datasets.h36m import FPS, write_h36m_files
 from common.datasets.h36m_cameras import H36M_SUBJECTS, h36m_cameras
+from common.door import guarded
 from common.errors import UserError
 from common.files.cdf import read_cdf_variable
 from common.files.reading import load_mat, open_hdf5
+from common.files.writing import try_writing
 from common.geometry.camera import Camera
 from common.geometry.skeleton import H36M_17_OF_32
 
@@ -161,6 +163,7 @@ def convert(root: Path, out: Path, any_rate: bool = False, say=print) -> None:
     if not root.is_dir():
         raise UserError(f"{root}: no such folder")
     files = {subject: find_takes(root, subject) for subject in H36M_SUBJECTS}
+    try_writing(out)
     positions: dict[str, dict] = {subject: {} for subject in files}
     keypoints: dict[str, dict] = {subject: {} for subject in files}
     takes = [(subject, action, path) for subject in files for action, path in files[subject].items()]
@@ -193,12 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("data"), help="where the .npz files go (default: data)")
     parser.add_argument("--any-rate", action="store_true", help="take poses that are not at 50 frames a second")
     options = parser.parse_args(argv)
-    try:
-        convert(options.root, options.out, options.any_rate)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return guarded(convert, options.root, options.out, options.any_rate)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,11 @@ from tqdm import tqdm
 
 from common.datasets.checks import check_metres, check_pixels
 from common.datasets.humaneva_cameras import HUMANEVA_PEOPLE, humaneva_cameras
+from common.door import guarded
 from common.errors import UserError
 from common.files.limits import recognise
 from common.files.reading import Unread, load_mat, open_hdf5, require
-from common.files.writing import save_npz
+from common.files.writing import save_npz, try_writing
 from common.geometry.skeleton import HUMANEVA_15
 
 JOINTS = len(HUMANEVA_15)
@@ -166,7 +167,9 @@ def convert(root: Path, out: Path, say=print) -> None:
     positions: dict[str, dict] = {f"{split}/{s}": {} for split in SPLITS for s in HUMANEVA_PEOPLE}
     keypoints: dict[str, dict] = {subject: {} for subject in positions}
     unknown, without_2d, lost = [], [], 0
-    for split, subject, action, path in tqdm(find_files(root), desc="takes", unit="take"):
+    files = find_files(root)
+    try_writing(out)
+    for split, subject, action, path in tqdm(files, desc="takes", unit="take"):
         joints, pixels = poses_of(path)
         pieces = cut(split, subject, action, len(joints), path)
         if not pieces:
@@ -217,12 +220,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, required=True, help="folder of the converted files or of the release")
     parser.add_argument("--out", type=Path, default=Path("data"), help="where the .npz files go (default: data)")
     options = parser.parse_args(argv)
-    try:
-        convert(options.root, options.out)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return guarded(convert, options.root, options.out)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.errors import UserError  # noqa: E402
+from common.door import guarded  # noqa: E402
 from common.programs.multiview import convert, parser  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        convert(parser(__doc__).parse_args(argv))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return guarded(convert, parser(__doc__).parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -32,11 +32,13 @@ import numpy as np
 from common.datasets import stereo_formats as formats
 from common.datasets import stereo_labels as labels
 from common.datasets.h36m_cameras import h36m_cameras
+from common.door import guarded
 from common.errors import UserError
 from common.files.reading import load_archive, read_json, understanding
+from common.files.writing import try_writing
 from common.geometry.rectification import Rig
 from common.geometry.skeleton import STEREO_17_OF_32, STEREO_17_OF_MHAD_35
-from common.settings.ranges import WHOLE
+from common.settings.ranges import COUNT
 
 LAST_FRAME = 32767  # frames are stored as 16-bit integers
 _RENAMED = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog", "WalkTogether": "WalkingTogether"}
@@ -135,8 +137,11 @@ def calibrated_rig(path: Path, names: Sequence[str]) -> Rig:
         raise UserError(f"{path}: not a usable calibration (a number is NaN, infinite, or no size of an image)")
     if (np.abs(np.linalg.det(fields[0])) < 1e-9).any():
         raise UserError(f"{path}: not a usable calibration (K has no inverse)")
-    if (fields[0][:, [0, 1], [0, 1]] <= 0).any() or (np.abs(np.linalg.det(fields[1]) - 1) > 0.01).any():
-        raise UserError(f"{path}: not a usable calibration (a focal length is not positive, or R is no rotation)")
+    if (fields[0][:, [0, 1], [0, 1]] <= 0).any():
+        raise UserError(f"{path}: not a usable calibration (a focal length is not positive)")
+    turned = fields[1] @ fields[1].swapaxes(-1, -2)
+    if np.abs(turned - np.eye(3)).max() > 0.01 or (np.linalg.det(fields[1]) < 0).any():
+        raise UserError(f"{path}: not a usable calibration (R is no rotation)")
     return Rig(*fields, sizes)
 
 
@@ -199,28 +204,33 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--calibration", type=Path, help="MHAD: cameras.json")
     p.add_argument("--pairs", nargs="+", default=["1:3", "2:4"], help="MHAD: left:right of each rig")
     p.add_argument("--no-rectify", action="store_true", help="keep the cameras as they are")
-    p.add_argument("--every-train", type=WHOLE, default=5, help="Human3.6M: every n-th frame of the training people")
-    p.add_argument("--every-test", type=WHOLE, default=64, help="Human3.6M: every n-th frame of the test people")
+    p.add_argument("--every-train", type=COUNT, default=5, help="Human3.6M: every n-th frame of the training people")
+    p.add_argument("--every-test", type=COUNT, default=64, help="Human3.6M: every n-th frame of the test people")
     return p
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    a = parser().parse_args(arguments)
-    try:
-        if a.data_set == "h36m":
-            every = {"train": max(a.every_train, 1), "test": max(a.every_test, 1)}
-            found = h36m_labels(a.poses, a.cameras, not a.no_rectify, every)
-        else:
-            if a.calibration is None:
-                raise UserError("mhad needs --calibration cameras.json")
-            found = mhad_labels(a.poses, a.calibration, [p.split(":") for p in a.pairs], not a.no_rectify)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def convert(a: argparse.Namespace) -> None:
+    """Write the label file. Raises UserError with one line where it cannot."""
+    try_writing(a.out.parent, a.out.name)
+    if a.data_set == "h36m":
+        every = {"train": a.every_train, "test": a.every_test}
+        found = h36m_labels(a.poses, a.cameras, not a.no_rectify, every)
+    else:
+        if a.calibration is None:
+            raise UserError("mhad needs --calibration cameras.json")
+        pairs = [pair.split(":") for pair in a.pairs]
+        if wrong := [pair for pair, names in zip(a.pairs, pairs, strict=True) if len(names) != 2 or "" in names]:
+            raise UserError(f"--pairs {wrong[0]}: LEFT:RIGHT belongs there, the names of two cameras")
+        if len(set(a.pairs)) < len(a.pairs):
+            raise UserError(f"--pairs {' '.join(a.pairs)}: a pair stands there twice")
+        found = mhad_labels(a.poses, a.calibration, pairs, not a.no_rectify)
     formats.save_labels(a.out, found)
     boxes = found["table"]["bbox_by_camera_tlbr"]
     print(f"{a.out}: {len(boxes)} frames, {int((boxes == 0).all(-1).any(-1).sum())} without all views.")
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return guarded(convert, parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

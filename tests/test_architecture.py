@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {
-    "errors": 0, "geometry": 0,
+    "errors": 0, "door": 0, "geometry": 0,
     "settings": 1, "files": 1, "scoring": 1, "diffusion": 1,
     "datasets": 2, "models": 2, "viz": 2,
     "engine": 3,

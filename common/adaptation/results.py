@@ -17,9 +17,8 @@ from common.engine.cards import resolve
 from common.engine.devices import Place
 from common.engine.evaluation import sampling_of
 from common.engine.export_3dhp import score_exports
-from common.engine.folder import writable
 from common.engine.log import say
-from common.files.writing import append_line, save_json
+from common.files.writing import append_line, save_json, writable
 from common.geometry.skeleton import H36M_17, SKELETONS
 from common.models.blocks import choose_attention
 from common.settings.adaptation import AdaptationSettings

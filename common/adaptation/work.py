@@ -23,7 +23,9 @@ from common.engine.log import say
 from common.engine.run import Plan, run
 from common.errors import UserError
 from common.geometry.skeleton import H36M_17, SKELETONS
+from common.models import build
 from common.models.blocks import choose_attention
+from common.models.low_rank import add_lora
 from common.settings.adaptation import AdaptationSettings
 from common.settings.lifting import Settings
 
@@ -39,6 +41,12 @@ def adapt(settings: Settings, own: AdaptationSettings, place: Place, source: Pat
     content["card"] = resolve(settings, content["card"])
     clips, target = load_source(settings.data, say), load_target(settings.data, own.target, own.target_split, say)
     return adapt_clips(settings, own, place, content, clips, *target)
+
+
+def check_target(settings: Settings, own: AdaptationSettings) -> None:
+    """Raise a UserError for a target or layers that are not there: before a source lifter is trained for them."""
+    load_target(settings.data, own.target, own.target_split, lambda line: None)
+    add_lora(build("mixste", frames=1, joints=17, channels=8, depth=1), targets=own.lora_targets)
 
 
 def adapt_clips(

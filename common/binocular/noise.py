@@ -9,7 +9,6 @@ what they came from stands in a file of the same name that ends in .json, and th
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from common.datasets import stereo_formats as formats
 from common.datasets.stereo import StereoData, label_kind, load_labels, load_split
+from common.door import guarded
 from common.errors import UserError
 from common.files.reading import load_array, read_json
 from common.files.writing import save_json, save_npy
@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def run(arguments: argparse.Namespace) -> Path:
+def run(arguments: argparse.Namespace) -> None:
     data_set = formats.DATA_SETS[label_kind(load_labels(arguments.labels))]
     subjects = {"train": data_set.train, "test": data_set.test, "all": None}[arguments.split]
     if arguments.subjects:
@@ -131,16 +131,10 @@ def run(arguments: argparse.Namespace) -> Path:
     )
     if shared := sorted(set(noise.source["subjects"]) & set(data_set.test)):
         print(f"Do not evaluate {', '.join(shared)} with it: these are {data_set.name}'s test people.")
-    return out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        run(parser().parse_args(arguments))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return guarded(run, parser().parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def load_side(settings: TwoViewSettings, side: str, detections: bool) -> StereoD
     """The `train` or `val` split of the settings, with its 2D estimates if asked for."""
     kind, views = settings.data.dataset.split("_")
     if int(views[0]) != settings.dataset.num_views:
-        raise UserError(f"data.dataset is {kind}_{views}, but dataset.num_views is {settings['dataset.num_views']}")
+        raise UserError(f"data.dataset is {kind}_{views}, but dataset.num_views is {settings.dataset.num_views}")
     known = formats.DATA_SETS[kind]
     path, found = (getattr(settings.dataset.side(side), name) for name in ("labels_path", "pred_2d_results_path"))
     if path is None:

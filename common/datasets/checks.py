@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.datasets.clips import Clip
-from common.errors import UserError
+from common.errors import UserError, visible
 from common.settings.lifting import EVERYTHING
 
 
@@ -78,21 +78,30 @@ def check_metres(name: str, positions: np.ndarray) -> None:
         raise UserError(f"{name}: a pose spans {size:.4f} m; this is no person in metres")
 
 
-def check_pixels(name: str, keypoints: np.ndarray) -> None:
-    """Refuse 2D that is normalised already: pixels belong in the files."""
+def check_pixels(name: str, keypoints: np.ndarray, size: tuple[int, int] | None = None) -> None:
+    """Refuse 2D (..., 2) that is normalised already: pixels belong in the files; and 2D of another picture than one of
+    `size` (width, height): nearly all of it lies far outside."""
     if float(np.abs(keypoints).max()) > 1e6:
         raise UserError(f"{name}: a keypoint is {float(np.abs(keypoints).max()):.3g} pixels from the image's corner")
     if float(np.abs(keypoints).max()) < 4:
         raise UserError(f"{name}: keypoints within 4 units of the origin; pixels belong in this file")
+    if size is not None:
+        near = (np.abs(keypoints / size - 0.5) < 1.5).all(-1)  # a picture's width and height around it
+        if near.mean() < 0.1:
+            raise UserError(
+                f"{name}: {1 - near.mean():.0%} of the keypoints lie far outside the {size[0]} x {size[1]} picture; "
+                "are they of another size?"
+            )
 
 
 def select_subjects(available: Iterable[str], wanted: str | Sequence[str], source: str) -> list[str]:
     """The wanted subject or subjects, in the order asked for; each must be there. 'train/*' is all that begin so."""
     available, names = list(available), []
     for name in [wanted] if isinstance(wanted, str) else wanted:
-        found = [name] if name in available else fnmatch.filter(available, name) if "*" in name else []
+        found = [subject for subject in available if name in (subject, visible(subject))]
+        found = found or (fnmatch.filter(map(str, available), name) if "*" in name else [])
         if not found:
-            raise UserError(f"{source}: no subject {name}; it has {', '.join(available)}")
+            raise UserError(f"{source}: no subject {name}; it has {', '.join(map(str, available))}")
         names += [subject for subject in found if subject not in names]
     return names
 

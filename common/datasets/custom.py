@@ -116,7 +116,7 @@ def _clip(subject, action, camera, fps, pixels, world, layout, skeleton, where) 
     pixels, valid = pixels[: len(points)], good_2d[: len(points)] & good_3d
     if not valid.any():
         raise UserError(f"{where}: no frame with both 2D and 3D")
-    check_pixels(f"{where} {camera.name}", pixels[valid])
+    check_pixels(f"{where} {camera.name}", pixels[valid], (camera.width, camera.height))
     check_metres(f"3D of {subject} {action}", points[valid])
     screen = pixels_to_screen(torch.from_numpy(pixels), camera.width, camera.height).numpy()
     if layout != skeleton:
@@ -157,6 +157,8 @@ def read_skeleton(data: dict, source: str) -> Skeleton:
     except (TypeError, ValueError):
         raise UserError(f"{source}: parents, left and right are lists of joint numbers") from None
     count = len(joints)
+    if len(set(joints)) < count:
+        raise UserError(f"{source}: two joints have one name among {', '.join(joints)[:200]}")
     roots = [j for j, parent in enumerate(parents) if parent == -1]
     if len(parents) != count or len(roots) != 1 or any(not -1 <= p < count or p == j for j, p in enumerate(parents)):
         raise UserError(f"{source}: parents must name {count} joints' parents, with -1 for exactly one root")
@@ -200,14 +202,20 @@ def read_cameras(cameras, subject: str, action: str, source: str) -> list[Camera
         rows, whose = rows.get(action, rows.get("*")), f"{subject} {action}"
     if not isinstance(rows, list | tuple | np.ndarray) or not len(rows):
         raise UserError(f"{source}: no cameras for {whose}")
-    return [_camera(row, n, f"{source}: camera {n} of {subject}") for n, row in enumerate(rows)]
+    found = [_camera(row, n, f"{source}: camera {n} of {subject}") for n, row in enumerate(rows)]
+    ids = [camera.name for camera in found]
+    if twice := [name for n, name in enumerate(ids) if name in ids[:n]]:
+        raise UserError(f"{source}: two cameras of {whose} have the id {twice[0]}")
+    return found
 
 
 def _camera(row, number: int, where: str) -> Camera:
-    def vector(key: str, size: int, default=None) -> list[float]:
+    def vector(key: str, size: int, largest: float, default=None) -> list[float]:
         value = np.asarray(row.get(key, default), float).ravel().tolist() if row.get(key, default) is not None else []
         if len(value) != size or not np.isfinite(value).all():
             raise UserError(f"{where}: {key} must be {size} numbers")
+        if max(map(abs, value)) > largest:
+            raise UserError(f"{where}: {key} holds {max(value, key=abs):.3g}; at most {largest:g} is taken")
         return value
 
     if not isinstance(row, dict) or "res_w" not in row or "res_h" not in row:
@@ -215,20 +223,20 @@ def _camera(row, number: int, where: str) -> Camera:
     width, height = int(row["res_w"]), int(row["res_h"])
     if not (0 < width <= LARGEST_IMAGE and 0 < height <= LARGEST_IMAGE):
         raise UserError(f"{where}: an image of {width} x {height} pixels")
-    orientation = np.array(vector("orientation", 4, (1, 0, 0, 0)))
+    orientation = np.array(vector("orientation", 4, 2.0, (1, 0, 0, 0)))
     if abs(np.linalg.norm(orientation) - 1) > 0.01:
         raise UserError(f"{where}: orientation is no unit quaternion")
-    focal, center = vector("focal_length", 2), vector("center", 2)
+    focal, center = vector("focal_length", 2, 1e6), vector("center", 2, 1e6)
     if min(focal) < 10:
         raise UserError(f"{where}: focal_length {focal[0]:g} is not in pixels")
-    lens = vector("radial_distortion", 3, (0, 0, 0)), vector("tangential_distortion", 2, (0, 0))
+    lens = vector("radial_distortion", 3, 1e3, (0, 0, 0)), vector("tangential_distortion", 2, 1e3, (0, 0))
     return Camera(
         name=visible(row.get("id", number)),
         width=width,
         height=height,
         intrinsics=screen_intrinsics(focal, center, *lens, width, height),
         rotation=tuple((orientation / np.linalg.norm(orientation)).tolist()),
-        translation=tuple(vector("translation", 3, (0, 0, 0))),
+        translation=tuple(vector("translation", 3, 1e4, (0, 0, 0))),
     )
 
 

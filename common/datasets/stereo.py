@@ -5,6 +5,7 @@ Inside: world metres for 3D, crop units for 2D (geometry.py), float64.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -20,6 +21,7 @@ from common.diffusion.two_view import Views
 from common.errors import UserError, visible
 from common.files.reading import load_array, load_pickle, reading, require, understanding
 from common.geometry import stereo as geometry
+from common.geometry.rectification import LEAST_BASELINE
 from common.geometry.skeleton import STEREO_17
 
 
@@ -112,6 +114,11 @@ def _check_labels(labels: dict, path: str | Path) -> None:
     used = cameras[np.unique(table[rig])]
     if not all(np.isfinite(used[field]).all() for field in ("R", "t", "K")):
         raise UserError(f"{path}: a camera is NaN or infinite")
+    turns = used["R"].astype(float)
+    if np.abs(turns @ turns.swapaxes(-1, -2) - np.eye(3)).max() > 1e-2 or (np.linalg.det(turns) < 0).any():
+        raise UserError(f"{path}: a camera's R is no rotation")
+    if (np.diagonal(used["K"], axis1=-2, axis2=-1)[..., :2] <= 0).any():
+        raise UserError(f"{path}: a camera's focal length is not above 0")
     bad = ~np.isfinite(joints).all((1, 2))
     if bad.any():
         raise UserError(f"{path}: keypoints are NaN or infinite in {int(bad.sum())} rows ({frame_list(bad)})")
@@ -178,6 +185,11 @@ def _split(
     rig = rigs[group if kind == "mhad" else table["subject_idx"]][:, chosen][rows]  # (N, V) records
     rotation, shift, k = (torch.from_numpy(np.array(rig[field], dtype=np.float64)) for field in ("R", "t", "K"))
     extrinsics = torch.cat([rotation, shift.reshape(*rotation.shape[:-1], 1) / 1000], -1)  # (N, V, 3, 4), metres
+    centres = geometry.camera_centres(extrinsics) * 1000  # (N, V, 3), millimetres
+    for one, other in itertools.combinations(range(views), 2):
+        if not (centres[:, one] - centres[:, other]).norm(dim=-1).min() >= LEAST_BASELINE:
+            two = f"cameras {chosen[one]} and {chosen[other]}"
+            raise UserError(f"{labels_path}: {two} stand in one place; two such views tell no depth")
     k = geometry.crop_intrinsics(k, torch.from_numpy(boxes[rows]), image_size, legacy_skew)
     data = StereoData(
         kind=kind,

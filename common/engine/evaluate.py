@@ -36,6 +36,7 @@ class Sampling:
     published: bool = False
     amp: bool = False
     neutral: bool = False  # hide the action
+    mixes_texts: bool = False  # windows of several actions may not share a batch (`Entry.mixes_texts`)
     flip: bool = True
     repeat: int = 1  # each hypothesis is the mean of so many draws
 
@@ -74,7 +75,7 @@ def evaluate(
     output depends on the truth, and aggregations receive only what they may read.
     """
     # Published evaluations run one action at a time: where the network mixes up the texts of a batch, so does this one.
-    apart = sampling.published or (getattr(lifter.denoiser, "mixes_texts", False) and not sampling.neutral)
+    apart = sampling.published or (sampling.mixes_texts and not sampling.neutral)
     metrics = metrics_named(sampling.metrics)
     over_clips = {name: m for name, m in metrics.items() if m.lost}
     rows = _slices(windows, sampling.batch, apart or bool(over_clips))[:limit]

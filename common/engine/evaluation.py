@@ -19,10 +19,9 @@ from common.engine import checkpoint, report
 from common.engine.devices import Place
 from common.engine.evaluate import EVALUATION_WINDOWS, Errors, Sampling, check_told, estimate_seconds, evaluate
 from common.engine.export_3dhp import PoseCollector, score_exports
-from common.engine.folder import writable
 from common.engine.log import say
 from common.engine.opening import Opened, open_lifter
-from common.files.writing import append_line, save_json
+from common.files.writing import append_line, save_json, writable
 from common.models import entry
 from common.models.condition import as_batch
 from common.scoring.hypotheses import available
@@ -130,7 +129,13 @@ def sampling_of(settings: Settings, card: dict) -> Sampling:
         flip=asked.test_time_augmentation,
         repeat=asked.repeat_n,
         neutral=text_told(settings, card) in ("neutral", "both"),
+        mixes_texts=mixes_texts(card),
     )
+
+
+def mixes_texts(card: dict) -> bool:
+    """Whether the network of a card mixes up the texts of a batch."""
+    return card["variant"] == "published" and entry(card["model"]).mixes_texts
 
 
 def text_told(settings: Settings, card: dict) -> str | None:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from common.engine.devices import Place
 from common.engine.log import say
 from common.errors import UserError
-from common.files.writing import sweep
+from common.files.writing import writable
 
 LOCK = ".lock"
 # What a training writes, and what a fresh one would write over.
@@ -49,22 +49,6 @@ def set_aside(folder: Path, ours: Sequence[str] = OURS) -> Path | None:
         path.replace(aside / path.name)
     say(f"{folder} held an earlier run; its {len(earlier)} files are now in {aside}")
     return aside
-
-
-def writable(folder: Path) -> Path:
-    """Make the folder if need be, try it, and clear it of what a killed run left half written.
-
-    Raises UserError where nothing can be written there.
-    """
-    trial = folder / ".trial"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        trial.write_bytes(b"x")
-        trial.unlink()
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
-    sweep(folder)
-    return folder
 
 
 def _leave_nothing(folder: Path) -> None:

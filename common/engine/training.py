@@ -27,6 +27,7 @@ from common.errors import UserError
 from common.files.limits import understanding
 from common.models import entry
 from common.models.blocks import choose_attention
+from common.scoring.metrics import metrics_named
 from common.settings.lifting import Settings
 
 BEST = "best_epoch_1_1.bin"
@@ -38,6 +39,7 @@ def train(settings: Settings, place: Place, test: list[Clip] | None = None) -> d
     `test` are the clips to evaluate on, by default those of the settings.
     """
     folder = Path(settings.run.checkpoint)
+    metrics_named(settings.evaluation.metrics)  # a wrong name is told before the work
     with claimed(folder, place):
         settings = _train(settings, place, test, folder)
         if settings.training.no_eval:

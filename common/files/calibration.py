@@ -19,7 +19,7 @@ from common.files.reading import parse_yaml, read_text, read_toml, require
 from common.geometry.camera import Camera, screen_intrinsics
 
 NO_CAMERAS = ("metadata", "capture_volume", "charuco", "checkerboard")  # tables of a TOML file that are none
-LARGEST = 1 << 20  # bytes of a YAML file
+LARGEST_SIDE = 1 << 16  # pixels
 LENS_ERROR = 1.0  # pixels: a lens that the nine numbers miss by more is refused
 
 
@@ -104,7 +104,7 @@ def _easymocap(folder: Path) -> list[OpenCVCamera]:
 
 def read_opencv_yaml(path: Path) -> dict:
     """A YAML file of cv::FileStorage: {name: number, text, list, or an array where it says !!opencv-matrix}."""
-    text = read_text(path, LARGEST, "YAML file of OpenCV")
+    text = read_text(path, kind="YAML file of OpenCV")
     # OpenCV's head is no YAML directive; its tag says what the keys rows, cols and data say too.
     text = re.sub(r"^%YAML[: ][^\n]*\n", "", text.replace("!!opencv-matrix", ""))
     content = parse_yaml(text, path)
@@ -157,8 +157,12 @@ def _complete(cameras: list[OpenCVCamera], path: Path) -> list[OpenCVCamera]:
         raise UserError(f"{path}: two cameras with one name among {', '.join(names)}")
     for camera in cameras:
         fx, fy, skew = camera.matrix[0, 0], camera.matrix[1, 1], camera.matrix[0, 1]
-        if min(fx, fy) < 10 or abs(skew) > 0.01 * fx:
+        if not 10 <= min(fx, fy) <= max(fx, fy) <= 1e6 or abs(skew) > 0.01 * fx:
             raise UserError(f"{path}: camera {camera.name}: a matrix with focal lengths {fx:g}, {fy:g}, skew {skew:g}")
+        if camera.size is not None and not all(1 <= side <= LARGEST_SIDE for side in camera.size):
+            raise UserError(f"{path}: camera {camera.name}: a picture of {camera.size[0]} x {camera.size[1]} pixels")
+        if np.abs(camera.translation).max() > 1e9:
+            raise UserError(f"{path}: camera {camera.name}: {np.abs(camera.translation).max():.3g} from the origin")
         if len(camera.distortion) not in (0, 4, 5, 8):
             raise UserError(f"{path}: camera {camera.name}: {len(camera.distortion)} distortions; 4, 5 or 8 are read")
     return cameras

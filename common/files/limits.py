@@ -83,16 +83,30 @@ def recognise(path: Path) -> tuple[str, str]:
     return "", ""
 
 
+def is_folder(path: Path | str) -> bool:
+    """Whether there is a folder of that name; no for a name that cannot be."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def require(path: Path | str) -> Path:
     """The path of a regular file; UserError where there is none."""
     path = Path(path)
     try:
         if path.is_file():
             return path
-        what = "a folder, not a file" if path.is_dir() else "no such file"
-    except (OSError, ValueError) as error:  # a name too long, a NUL in it
+        if path.is_dir():
+            what = "a folder, not a file"
+        elif path.exists():
+            what = "a pipe or a device, not a file: save what it gives first"
+        else:
+            what = "a link that leads nowhere" if path.is_symlink() else "no such file"
+    except (OSError, ValueError) as error:  # a name too long, a NUL in it, links in a circle
         what = f"no usable name of a file ({_told(error)})"
-    raise UserError(f"{path}: {what}")
+    shown = str(path)
+    raise UserError(f"{shown if len(shown) < 400 else shown[:60] + '...' + shown[-60:]}: {what}")
 
 
 @contextlib.contextmanager

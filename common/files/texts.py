@@ -14,7 +14,7 @@ from common.files.limits import Budget, reading, understanding
 from common.files.pickles import DEEPEST, Damaged, weigh
 
 LARGEST_TEXT = 1 << 30  # bytes
-LARGEST_SETTINGS = 1 << 16  # bytes; PyYAML reads about 50 KB a second
+LARGEST_SETTINGS = 1 << 16  # characters of YAML or TOML; PyYAML reads about 50 KB a second
 
 
 def read_text(path: str | Path, limit: int = LARGEST_TEXT, kind: str = "text file", errors: str = "strict") -> str:
@@ -87,7 +87,7 @@ def read_yaml(path: str | Path) -> dict:
     Raises UserError for a missing file, for one that is no YAML or holds no keys, and for one that asks for any Python
     object.
     """
-    tree = parse_yaml(read_text(path, LARGEST_SETTINGS, "YAML file"), path)
+    tree = parse_yaml(read_text(path, kind="YAML file"), path)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -96,7 +96,9 @@ def read_yaml(path: str | Path) -> dict:
 
 
 def parse_yaml(text: str, source: object) -> object:
-    """A YAML text; `source` stands in messages."""
+    """A YAML text of at most LARGEST_SETTINGS characters; `source` stands in messages."""
+    if len(text) > LARGEST_SETTINGS:
+        raise UserError(f"{source}: {len(text) / 1024:.0f} KB of YAML, too long; {LARGEST_SETTINGS >> 10} KB are read")
     with understanding(source, "YAML text"):
         try:
             value = yaml.load(text, _Loader)

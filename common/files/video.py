@@ -21,10 +21,11 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files.limits import Budget, reading
+from common.files.limits import Budget, is_folder, reading, require
 from common.files.writing import whole_file
 
 LARGEST_SIDE = 16384  # pixels of a video that is read
+LONGEST_STILL = 600.0  # seconds that one picture may stand
 ENDINGS = (".mp4", ".webm", ".gif")
 Shown = TypeVar("Shown")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # names of pictures in a folder
@@ -127,6 +128,8 @@ def _at_rate(decoded: Iterator[tuple[float, Shown, float]], fps: float, steady: 
         return
     slack, count, end = 0.25 / source, 0, 1 / source  # time stamps are rounded, in some containers to 1 ms
     for time, following, _ in decoded:
+        if not time - start - end <= LONGEST_STILL:
+            raise UserError(f"a video's time stamps jump from {end:.3g} to {time - start:.3g} s; encode it again")
         while count / fps < time - start - slack:
             yield frame
             count += 1
@@ -139,8 +142,8 @@ def _at_rate(decoded: Iterator[tuple[float, Shown, float]], fps: float, steady: 
 def _decode(path: Path | str) -> Iterator[tuple[float, np.ndarray, float]]:
     """Yield (seconds, frame, the video's rate) for each frame. UserError where there is none."""
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"video not found: {path}")
+    if not is_folder(path):
+        require(path)
     if not importlib.util.find_spec("av"):
         raise UserError("reading a video needs PyAV: pip install av")
     frames = _decode_pyav(path) if path.is_file() else _decode_folder(path)

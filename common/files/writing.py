@@ -22,6 +22,13 @@ _WRITING = {
 }
 
 
+def whole_file_name(path: Path) -> Path:
+    """Where a file is written until it is whole. UserError for a path without a name, as '.'."""
+    if not path.name:
+        raise UserError(f"cannot write {path}: it is a folder")
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
 @contextlib.contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success flush it to disk and rename, else remove it. Makes the folder.
@@ -33,7 +40,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = whole_file_name(path)
     try:
         yield temporary
         with temporary.open("rb+") as stream:
@@ -50,6 +57,45 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def writable(folder: Path) -> Path:
+    """Make the folder if need be, try it, and clear it of what a killed run left half written.
+
+    Raises UserError where nothing can be written there.
+    """
+    trial = folder / ".trial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.write_bytes(b"x")
+        trial.unlink()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    sweep(folder)
+    return folder
+
+
+def try_writing(folder: Path, name: str = "") -> None:
+    """Before long work: whether files can be written into the folder; it is left as it was, made or not.
+
+    name: of the file that is to lie there. Raises UserError where nothing can be written, or not under that name.
+    """
+    try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]  # the innermost first
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from None
+    writable(folder)
+    try:
+        if name and (folder / name).is_dir():
+            raise UserError(f"cannot write {folder / name}: it is a folder")
+        if name:
+            with whole_file_name(folder / name).open("wb"):
+                pass
+            whole_file_name(folder / name).unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {folder / name}: {error.strerror}") from None
+    for path in missing:
+        path.rmdir()
 
 
 def sweep(folder: Path) -> None:

@@ -15,16 +15,25 @@ from common.errors import UserError
 
 # A baseline within about 17 degrees of the common line of sight cannot be rectified in any useful way.
 LEAST_SINE = 0.3
+LEAST_BASELINE = 1.0  # millimetres
 
 
 @dataclass(frozen=True)
 class Rig:
-    """Calibrated cameras: pixel = K (R x + t). x and t in millimetres of the world."""
+    """Calibrated cameras: pixel = K (R x + t). x and t in millimetres of the world.
+
+    Raises UserError where two of them stand in one place: such views tell no depth.
+    """
 
     intrinsics: np.ndarray  # (V, 3, 3)
     rotation: np.ndarray  # (V, 3, 3), world to camera
     translation: np.ndarray  # (V, 3)
     sizes: np.ndarray  # (V, 2), width and height of the images, pixels
+
+    def __post_init__(self):
+        for n, centre in enumerate(self.centres):
+            if not (np.linalg.norm(self.centres[:n] - centre, axis=-1) >= LEAST_BASELINE).all():
+                raise UserError("two cameras of a pair stand in one place; two such views tell no depth")
 
     @property
     def centres(self) -> np.ndarray:

@@ -13,7 +13,8 @@ from common.models.text import PublishedPairing, TextAttention, TextConditioned,
 class FinePOSE(TextConditioned, MixSTE):
     """x_0 = FinePOSE(x_2d, x_t, t, condition(batch)). See MixSTE for shapes and TextConditioned for the text.
 
-    `variant` 'published': in a batch of several actions, texts and poses are paired as `PublishedPairing` says.
+    `variant` 'published': in a batch of several actions, texts and poses are paired as `PublishedPairing` says. texts:
+    what `build_text` takes: text, actions, learn_prompts, text_width, text_hidden.
     """
 
     layouts = {"mpi_inf_3dhp_17": "finepose_3dhp"}  # by skeleton; the rest read the next one
@@ -30,25 +31,12 @@ class FinePOSE(TextConditioned, MixSTE):
         drop_path=0.1,
         skeleton="h36m_17",
         variant="default",
-        text="clip",
-        actions=(),
-        learn_prompts=False,
-        text_width=512,
-        text_hidden=None,
+        **texts,
     ):
         super().__init__(frames=frames, joints=joints, channels=channels, depth=depth, heads=heads, drop_path=drop_path)
         layout = self.layouts.get(skeleton, self.layout_with_actions)
-        self.build_text(
-            channels,
-            text=text,
-            actions=actions,
-            layout=layout,
-            learn_prompts=learn_prompts,
-            text_width=text_width,
-            text_hidden=text_hidden,
-        )
-        self.mixes_texts = variant == "published"
-        self.temporal_cross_attn = (PublishedPairing if self.mixes_texts else TextAttention)(channels)
+        self.build_text(channels, layout=layout, **texts)
+        self.temporal_cross_attn = (PublishedPairing if variant == "published" else TextAttention)(channels)
 
     def time_code(self, t: Tensor, condition) -> Tensor:
         return self.time_mlp(t) + condition.e[condition.index]  # (B, C)
@@ -94,6 +82,7 @@ ENTRY = Entry(
     leftovers=LEFTOVERS,
     options=("skeleton", "variant", "text", "actions", "learn_prompts"),
     variants=True,
+    mixes_texts=True,
     derive=derive,
     prepare=load_prompts,
 )

@@ -9,16 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from common.door import guarded
 from common.errors import UserError
 from common.files.reading import load_safetensors, safetensors_card, understanding
-from common.files.writing import whole_file
+from common.files.writing import try_writing, whole_file
 from common.models.clip import TextTower, load_tower, random_tower
 from common.models.prompt_layouts import (
     CTX_SEED,
@@ -134,14 +134,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clip-weights", type=Path, help="CLIP ViT-B/32 weights (.pt or .safetensors)")
     parser.add_argument("--offline", action="store_true", help="fetch nothing from the network")
     parser.add_argument("--random", action="store_true", help="from a tiny random tower, for tests; marked and refused")
-    options = parser.parse_args(arguments)
-    try:
-        tower = random_tower() if options.random else load_tower(options.clip_weights, options.offline)
-        write_prompts(options.out, LAYOUTS[options.layout], options.actions, tower)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return guarded(_run, parser.parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> None:
+    try_writing(options.out.parent, options.out.name)
+    tower = random_tower() if options.random else load_tower(options.clip_weights, options.offline)
+    write_prompts(options.out, LAYOUTS[options.layout], options.actions, tower)
 
 
 if __name__ == "__main__":

@@ -47,5 +47,7 @@ class Entry:
     prepare: Callable[[nn.Module, str | None, str | None, bool], None] = lambda network, prompts, weights, offline: None
     # loss(sizes, published): a loss (lifter, batch) in place of the diffusion's, or None.
     loss: Callable[[dict, bool], Callable | None] = lambda sizes, published: None
+    # In the published variant the texts of a batch reach each other's poses: it is scored one action at a time.
+    mixes_texts: bool = False
     # Why the published variant's results depend on which windows share a batch.
     batch_note: str = ""

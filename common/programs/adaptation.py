@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.door import guarded
 from common.errors import UserError
-from common.programs.door import guarded
 from common.settings.adaptation import AdaptationSettings, read_settings
 from common.settings.lifting import Settings
 
@@ -46,7 +46,7 @@ def run(settings: Settings, own: AdaptationSettings, place: Place) -> dict | Non
     from common.adaptation import results
     from common.adaptation.demo import demo
     from common.adaptation.source import find_source
-    from common.adaptation.work import adapt
+    from common.adaptation.work import adapt, check_target
     from common.engine import checkpoint
 
     if settings.task.demo:
@@ -54,6 +54,8 @@ def run(settings: Settings, own: AdaptationSettings, place: Place) -> dict | Non
     if settings.task.evaluate:
         path = checkpoint.find(Path(settings.run.checkpoint), settings.task.evaluate)
         return results.evaluate_file(settings, own, place, path)
+    if not own.source_only:
+        check_target(settings, own)
     source = find_source(settings, own, place)
     if own.source_only:
         return results.evaluate_file(settings, own, place, source)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from common.door import guarded
 from common.errors import UserError, visible
 from common.programs.installation import INSTALL, MISSING, OK, PROBLEM, Finding, installation
 
@@ -161,6 +162,8 @@ def _attempt(what: str, work: Callable[[], str]) -> Finding:
             return Finding(OK, what, work())
     except UserError as error:
         return Finding(PROBLEM, what, str(error))
+    except OSError as error:
+        return Finding(PROBLEM, what, f"cannot be read ({error.strerror or error})")
 
 
 def check_file(path: Path) -> Finding:
@@ -180,7 +183,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m common.doctor", description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", type=Path, help="folder of data files (default: data, unless FILES are given)")
     parser.add_argument("files", type=Path, nargs="*", metavar="FILES", help="checkpoints, keypoints, data, videos")
-    options = parser.parse_args(argv)
+    return guarded(_run, parser.parse_args(argv))
+
+
+def _run(options: argparse.Namespace) -> int:
     parts = [("Installation", installation())]
     ready = not any(finding.state == PROBLEM for finding in parts[0][1])
     if not ready:

@@ -14,7 +14,6 @@ import importlib.util
 import json
 import logging
 import math
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from common.diffusion.lifter import Diffusion, DiffusionLifter
+from common.door import guarded
 from common.engine.card_check import check_content
 from common.errors import UserError
 from common.files.reading import load_safetensors, safetensors_card, understanding
-from common.files.writing import save_json, whole_file
+from common.files.writing import save_json, try_writing, whole_file
 from common.models.condition import PLAIN_CAMERA, as_batch
 
 TOLERANCE = 1e-4  # of onnxruntime's answer against PyTorch's, metres
@@ -202,20 +202,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--onnx", type=Path, help="write one denoising step as ONNX")
     parser.add_argument("--safetensors", type=Path, help="write the weights, and a JSON card beside them")
     parser.add_argument("--action", help="the action that the exported step is told (default: none)")
-    options = parser.parse_args(argv)
-    try:
-        return _run(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return guarded(_run, parser.parse_args(argv))
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> None:
     from common.engine import checkpoint
     from common.models import REGISTRY
 
     if not options.onnx and not options.safetensors:
         raise UserError("nothing to do: give --onnx FILE, --safetensors FILE, or both")
+    for target in filter(None, (options.onnx, options.safetensors)):
+        if target.resolve() == options.checkpoint.resolve():
+            raise UserError(f"{target}: the checkpoint itself; choose another name")
+        try_writing(target.parent, target.name)
     content = checkpoint.load(options.checkpoint)
     card, weights = content["card"], content["weights"]
     if options.onnx:
@@ -229,4 +228,3 @@ def _run(options: argparse.Namespace) -> int:
     if options.safetensors:
         beside = write_safetensors(options.safetensors, weights, card)
         print(f"{options.safetensors}: {len(weights)} tensors, card in {beside}")
-    return 0

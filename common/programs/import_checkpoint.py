@@ -10,10 +10,10 @@ ema.*). Every parameter must be there with its exact shape; nothing in the file 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.door import guarded
 from common.engine import checkpoint
 from common.errors import UserError
 from common.files.reading import load_torch
@@ -72,12 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-k", "--keypoints", help="2D source that it was trained on")
     parser.add_argument("--labels", help="label set that it was trained on (3DHP: annot3 or univ_annot3)")
     options = parser.parse_args(argv)
+    return guarded(_run, options)
+
+
+def _run(options: argparse.Namespace) -> None:
     target = options.output or options.file.with_suffix(".imported.bin")
-    try:
-        card = import_file(options.file, target, options.keypoints, options.labels)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    card = import_file(options.file, target, options.keypoints, options.labels)
     sizes = f"{card['frames']} frames, {card['joints']} joints" if "frames" in card else "two views, 17 joints"
     print(f"{target}: {card['model']}, {sizes} ({card['variant']} variant)")
-    return 0

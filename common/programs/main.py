@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.programs.door import guarded
+from common.door import guarded
 from common.settings.config_files import read_config
 from common.settings.flags import parse
 from common.settings.lifting import FLAGS, Settings, settle

@@ -11,6 +11,8 @@ import numpy as np
 
 from common.datasets.custom import row_of, write_custom_2d, write_custom_3d
 from common.errors import UserError
+from common.files.names import file_name
+from common.files.writing import try_writing
 from common.geometry.camera import Camera
 from common.geometry.skeleton import H36M_17, Skeleton, joint_map
 from common.multiview.folders import Take, check_frames, find_takes, scale_cameras
@@ -128,7 +130,10 @@ def keypoints_of(person: Reconstructed, layout: Skeleton, fps: float) -> list[np
 
 def convert(options: argparse.Namespace, say: Callable = print) -> None:
     """Read all takes of the folder, write both files of `-d custom` and the page. Raises UserError in one line."""
+    if options.name and file_name(options.name) != options.name:
+        raise UserError(f"--name {options.name}: a word that may stand in a file's name belongs there")
     takes = find_takes(options.root, options.calibration, say)
+    try_writing(options.output)
     recordings = [read_take(take, options, say) for take in takes]
     _same({r.layout.name for r in recordings}, "layouts")
     _same({r.fps for r in recordings}, "frame rates")

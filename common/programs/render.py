@@ -12,8 +12,8 @@ from common.engine.evaluation import sampling_of
 from common.engine.log import say
 from common.engine.opening import open_lifter
 from common.errors import UserError
-from common.files.video import check_ending
-from common.files.writing import save_npy
+from common.files.video import check_ending, video_info
+from common.files.writing import save_npy, try_writing
 from common.settings.lifting import Settings
 from common.viz.animation import animate
 
@@ -27,6 +27,10 @@ def render(settings: Settings, place: Place, path: Path) -> None:
     asked, data = settings.drawing, settings.data
     output = Path(asked.viz_output or Path(settings.run.checkpoint) / "render.mp4")
     check_ending(output)
+    for target in (output, *([Path(asked.viz_export)] if asked.viz_export else [])):
+        try_writing(target.parent, target.name)
+    if asked.viz_video:
+        video_info(asked.viz_video)
     opened = open_lifter(path, settings, place, say)
     lifter = opened.lifter
     if asked.viz_subject:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.door import guarded
 from common.errors import UserError
 from common.files.texts import parse_yaml
-from common.programs.door import guarded
 from common.settings import two_view_files as options
 from common.settings.flags import names
 from common.settings.ranges import NATURAL, SEED
@@ -108,8 +108,7 @@ def prepare(arguments: argparse.Namespace) -> Run:
     """Settings, folder and device of a run."""
     from common.binocular import checkpoint
     from common.binocular.run import Run, choose_place, talker
-    from common.engine.folder import writable
-    from common.files.writing import save_yaml
+    from common.files.writing import save_yaml, writable
 
     typed, resumed = typed_settings(arguments), None
     if arguments.resume:

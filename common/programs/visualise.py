@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.door import guarded
 from common.errors import UserError
-from common.programs.door import guarded
 from common.settings.config_files import read_config
 from common.settings.figures import FLAGS, OWN, FigureSettings, check
 from common.settings.flags import build, parse
@@ -42,12 +42,18 @@ def _main(kind: str, description: str | None, argv: list[str]) -> int:
     from common.engine import devices, opening
     from common.engine.evaluation import sampling_of
     from common.engine.log import say
-    from common.files.video import ENDINGS
+    from common.files.video import ENDINGS, video_info
+    from common.files.writing import try_writing
     from common.programs.pictures import KINDS, Work
     from common.viz.layout import FORMATS
 
     check(figures, ENDINGS if kind == "animation" else (*(f".{name}" for name in FORMATS), *ENDINGS))
     paths = opening.pairs(figures.checkpoint, figures.evaluate)
+    named = Path(figures.viz_output)
+    if named.name != figures.viz_output:  # a folder was typed
+        try_writing(named.parent, named.name)
+    if kind == "animation" and figures.viz_video:
+        video_info(figures.viz_video)
     place = devices.join(settings.run.gpu.split(",")[0], say)
     for line in notices:
         say(f"note: {line}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.files.limits import recognise
+from common.files.limits import is_folder, recognise
 from common.files.reading import (
     Unread,
     load_archive,
@@ -36,7 +36,7 @@ _CLIP = {"token_embedding.weight", "ln_final.weight"}  # of its text tower
 
 def tell(path: Path) -> str:
     """One line about a file, or OpenPose's folder of files. Raises UserError for what is broken or unknown."""
-    if path.is_dir():
+    if is_folder(path):
         if list(path.glob("*_keypoints.json")):
             return _keypoints(path)
         raise UserError("a folder without *_keypoints.json; --data-root takes folders of data sets")
@@ -317,11 +317,10 @@ def _cdf(path: Path) -> str:
 
 
 def _calibration(path: Path) -> str:
-    text = read_text(path, 1 << 20, "camera.calibration", errors="replace")
-    cameras = sum(line.split()[:1] == ["intrinsic"] for line in text.splitlines())
-    if not cameras:
-        raise UserError(f"{path}: no intrinsic matrix in it")
-    return f"MPI-INF-3DHP's calibration of {cameras} cameras; data/convert_3dhp.py reads it beside annot.mat"
+    from common.datasets.threedhp_cameras import read_calibration
+
+    cameras = len(read_calibration(path))
+    return f"MPI-INF-3DHP's calibration, {cameras} cameras of it in use; data/convert_3dhp.py reads it beside annot.mat"
 
 
 def _onnx(path: Path) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.door import guarded
 from common.errors import UserError
-from common.programs.door import guarded
 from common.settings.wild import DEFAULT, FOLDER, WildSettings, read_settings
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def _main(description: str | None, argv: list[str]) -> int:
     settings, notices = read_settings(argv, description)
     from common.engine import devices
     from common.engine.cards import trained_on
-    from common.engine.folder import writable
     from common.engine.log import say
+    from common.files.writing import writable
     from common.wild.inputs import read_source
     from common.wild.tracking import track
 

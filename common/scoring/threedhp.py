@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from common.door import guarded
 from common.errors import UserError
 from common.files.writing import save_json
 from common.scoring.annotations import LABELS, SEQUENCES, Annotation, read_annotation
@@ -130,24 +131,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sequences", default=",".join(SEQUENCES), help="comma list (default: all six)")
     parser.add_argument("--step", type=WHOLE, help="one sampling step, from 1 (default: all)")
     parser.add_argument("--out", type=Path, help="where the CSVs and the JSON go (default: beside the predictions)")
-    args = parser.parse_args(argv)
-    modes = None if args.mode == "all" else args.mode.split(",")
-    try:
-        report = score_folder(
-            args.predictions,
-            args.annotations,
-            labels=args.labels,
-            modes=modes,
-            layout=args.layout,
-            sequences=args.sequences.split(","),
-            step=args.step,
-            out=args.out,
-        )
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return guarded(_run, parser.parse_args(argv))
+
+
+def _run(args: argparse.Namespace) -> None:
+    report = score_folder(
+        args.predictions,
+        args.annotations,
+        labels=args.labels,
+        modes=None if args.mode == "all" else args.mode.split(","),
+        layout=args.layout,
+        sequences=args.sequences.split(","),
+        step=args.step,
+        out=args.out,
+    )
     print(printable(report))
-    return 0
 
 
 if __name__ == "__main__":

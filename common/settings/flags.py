@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 
-from common.errors import UserError
+from common.errors import UserError, visible
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,11 @@ def yes_no(text: str) -> bool:
 
 
 def names(text: str | Iterable[str]) -> tuple[str, ...]:
-    """A comma list: 'S1, S5' as ('S1', 'S5'). Blanks are trimmed; an empty or a repeated entry is an error."""
-    parts = tuple(part.strip() for part in text.split(",")) if isinstance(text, str) else tuple(text)
+    """A comma list: 'S1, S5' as ('S1', 'S5'). Blanks are trimmed; an empty or a repeated entry is an error.
+
+    Names are as clips have them: `visible`.
+    """
+    parts = tuple(visible(part.strip()) for part in text.split(",")) if isinstance(text, str) else tuple(text)
     if "" in parts:
         raise argparse.ArgumentTypeError(f"{text!r} has an empty entry")
     if repeated := [part for n, part in enumerate(parts) if part in parts[:n]]:
@@ -228,6 +231,10 @@ def parse(
     """Read a command line. config(path) reads a settings file into values, which stand between preset and typed."""
     typed = vars(make_parser(description, flags, {}, typed_only=True).parse_args(argv))
     notices = tuple(typed.pop("notices", ()))
+    for row in flags:
+        empty = typed.get(row.destination) in ("", [""])
+        if empty and row.type is str and "" not in (row.choices or ()):  # often a shell variable that is not set
+            raise UserError(f"{row.names[-1]}: an empty text; leave the flag out")
     path = typed.get("config") or defaults.get("config")
     settings = config(path) if config and path else {}
     known = {row.destination for row in flags}

@@ -157,9 +157,9 @@ class TrainingSettings:
         "--pretrained_model", "--pretrained-model", help="start training from the weights of this file", default=""
     )
     epochs: int = flag("-e", "--epochs", help="epochs", default=100, type=NATURAL)
-    max_steps: int | None = flag("--max-steps", help="end training after so many steps", type=NATURAL)
+    max_steps: int | None = flag("--max-steps", help="end training after so many steps", type=COUNT)
     max_seconds: float | None = flag(
-        "--max-seconds", help="end training after so many seconds of training steps", type=WEIGHT
+        "--max-seconds", help="end training after so many seconds of training steps", type=POSITIVE
     )
     stride: int | None = flag(
         "-s", "--stride", help="frames from one training window to the next (default: the window)", type=NATURAL

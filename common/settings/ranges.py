@@ -63,6 +63,6 @@ WEIGHT = real(0.0)
 RATE = real(0.0, 10.0)  # of learning
 DECAY = real(0.0, 2.0, above=True)
 UNIT = real(0.0, 1000.0, above=True)  # metres
-FPS = real(-1e9, 10_000.0)
+FPS = real(0.01, 10_000.0)
 PIXELS = real(-1e9, 1e6)
 INCHES = real(1.0, 100.0)

@@ -58,6 +58,8 @@ def check(name: str, value: object, source: str) -> object:
         raise UserError(f"{source}: {name} is a text of {len(converted)} characters")
     if key.choices and converted not in key.choices:
         raise UserError(f"{source}: {name} is {value!r}, expected one of {', '.join(map(str, key.choices))}")
+    if name.endswith(("include_cameras", "groups")) and not all(isinstance(item, int) for item in converted):
+        raise UserError(f"{source}: {name} is {str(value)[:80]}, expected numbers from 0")
     if name in _POSITIVE and converted < 1:
         raise UserError(f"{source}: {name} is {value!r}, expected at least 1")
     return converted

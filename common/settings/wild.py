@@ -15,6 +15,7 @@ from common.settings.ranges import FPS, PIXELS, SEED, UNIT, WHOLE, real
 
 FOLDER, DEFAULT = "checkpoint/open", "open_mixste_27f.bin"
 LENS = 0.85  # focal length over the image's longer side where none is given: a phone's main camera when it films
+LARGEST_SIDE = 1 << 16  # pixels
 THRESHOLD = 0.3  # confidence below which a joint counts as missing
 KINDS = ("poses", "bvh", "glb", "trc", "viewer", "video")  # of output
 DETECTORS = ("blazepose", "rtmlib")
@@ -30,6 +31,8 @@ def image_size(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 1920x1080, not {text}") from None
     if min(width, height) < 1:
         raise argparse.ArgumentTypeError(f"{text}: must be above 0")
+    if max(width, height) > LARGEST_SIDE:
+        raise argparse.ArgumentTypeError(f"{text}: pictures of up to {LARGEST_SIDE} pixels a side are known")
     return width, height
 
 

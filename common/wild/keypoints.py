@@ -98,7 +98,9 @@ def _detections(found: KeypointFile, layout: str | None, path: Path) -> Detectio
     size = found.size and (int(found.size[0]), int(found.size[1]))
     if size and not (0 < size[0] <= LARGEST_IMAGE and 0 < size[1] <= LARGEST_IMAGE):
         raise UserError(f"{path}: says that its image has {size[0]} x {size[1]} pixels")
-    if found.fps is not None and not 0 < found.fps <= FASTEST:
+    if any(np.abs(frame[..., :2]).max(initial=0) > 1e6 for frame in frames):
+        raise UserError(f"{path}: keypoints more than a million pixels from the picture's corner")
+    if found.fps is not None and not 0.01 <= found.fps <= FASTEST:
         raise UserError(f"{path}: says that it has {found.fps:g} frames a second")
     return Detections(skeleton, frames, [np.array(i, int) for i in found.ids], size, found.fps)
 

@@ -43,7 +43,10 @@ LIMBS = {
 
 def camera_of(asked: LiftingSettings, size: tuple[int, int]) -> Camera:
     """The camera, with the focal length that is given or assumed."""
-    return lifting.camera_of(size, asked.focal or LENS * max(size))
+    focal = asked.focal or LENS * max(size)
+    if not 0.05 * max(size) <= focal <= 200 * max(size):
+        raise UserError(f"--focal {focal:g}: no camera has that for pictures of {size[0]} x {size[1]} pixels")
+    return lifting.camera_of(size, focal)
 
 
 def sampling_of(settings: WildSettings) -> Sampling:

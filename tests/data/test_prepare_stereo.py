@@ -201,3 +201,41 @@ def test_mhad(program, tmp_path, capsys):
 
 def test_layout_agrees_with_the_monocular_one():
     assert sorted(STEREO_17_OF_32) == sorted(H36M_17_OF_32)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        (["1:2"], "stand in one place"),
+        (["1:1"], "stand in one place"),
+        (["1"], "LEFT:RIGHT belongs there"),
+        (["1:2:3"], "LEFT:RIGHT belongs there"),
+        (["1:3", "1:3"], "stands there twice"),
+        (["1:4"], "R is no rotation"),
+    ],
+)
+def test_pairs_that_are_none_are_refused_in_one_line(program, tmp_path, capsys, pairs, told):
+    from tests.fuzz.formats import _mhad
+
+    _mhad(tmp_path)
+    cameras = json.loads((tmp_path / "cameras.json").read_text())
+    cameras["2"] = cameras["1"]
+    cameras["4"] = cameras["3"] | {"R": [[1, 0.5, 0], [0, 1, 0], [0, 0, 1]]}  # its determinant is one
+    (tmp_path / "cameras.json").write_text(json.dumps(cameras))
+    line = ["mhad", "--poses", tmp_path / "poses.npz", "--calibration", tmp_path / "cameras.json"]
+    for more in ([], ["--no-rectify"]):
+        words = [*line, "--out", tmp_path / "o.npy", "--pairs", *pairs, *more]
+        assert program.main([str(word) for word in words]) == 2
+        err = capsys.readouterr().err
+        assert told in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "o.npy").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told(program, tmp_path, capsys):
+    from tests.fuzz.formats import _mhad
+
+    _mhad(tmp_path)
+    line = ["mhad", "--poses", tmp_path / "poses.npz", "--calibration", tmp_path / "cameras.json", "--pairs", "1:3"]
+    for out in (tmp_path, tmp_path / "poses.npz" / "o.npy"):
+        assert program.main([str(word) for word in [*line, "--out", out]]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1

@@ -8,11 +8,19 @@ import pytest
 import torch
 
 from common.datasets.checks import select_subjects
-from common.datasets.custom import camera_row, load_custom, load_skeleton, write_custom_2d, write_custom_3d
+from common.datasets.custom import (
+    camera_row,
+    load_custom,
+    load_skeleton,
+    read_cameras,
+    write_custom_2d,
+    write_custom_3d,
+)
 from common.datasets.windows import Windows
 from common.errors import UserError
 from common.geometry.camera import project
 from common.geometry.skeleton import COCO_17, H36M_17, Skeleton, describe, joint_map, skeleton_of
+from tests.fuzz.formats import _custom
 
 ARM = Skeleton("arm", ("Hip", "Chest", "LHand", "RHand", "Top"), (-1, 0, 1, 1, 1), (2,), (3,), 0)
 FRONT = {
@@ -254,3 +262,32 @@ def test_a_camera_of_its_matrices(tmp_path):
     np.testing.assert_allclose(clip.positions_3d, seen, atol=1e-5)
     projected = clip.camera.project(torch.from_numpy(clip.positions_3d)).numpy()
     np.testing.assert_allclose(projected, pixels, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"focal_length": (1e30, 1e30)}, "focal_length holds 1e\\+30"),
+        ({"focal_length": (np.nan, 900.0)}, "focal_length must be 2 numbers"),
+        ({"center": (1e30, 0.0)}, "center holds"),
+        ({"radial_distortion": (1e30, 0, 0)}, "radial_distortion holds"),
+        ({"translation": (1e30, 0, 0)}, "translation holds"),
+        ({"res_w": 0}, "an image of 0 x"),
+        ({"res_w": 1, "res_h": 1}, "far outside the 1 x 1 picture"),
+    ],
+)
+def test_cameras_that_cannot_be_are_refused(tmp_path, change, told):
+    _custom(tmp_path)
+    with np.load(tmp_path / "data_3d_custom_x.npz", allow_pickle=True) as archive:
+        members = {name: archive[name] for name in archive.files}
+    members["cameras"].item()["*"][0].update(change)
+    np.savez(tmp_path / "data_3d_custom_x.npz", **members)
+    with pytest.raises(UserError, match=told):
+        load_custom(tmp_path, "x")
+
+
+def test_two_cameras_of_one_name_are_refused():
+    """Their clips would have one key: one of them would be lost in the report."""
+    row = camera_row("a", (1000, 800), np.diag([900.0, 900, 1]) + np.eye(3, k=2) * 500, np.eye(3), np.zeros(3))
+    with pytest.raises(UserError, match="two cameras of subject S1 have the id a"):
+        read_cameras({"*": [row, row]}, "S1", "Walk", "x.npz")

@@ -174,3 +174,23 @@ def test_noise_program_says_what_is_wrong(stereo, tmp_path, capsys):
     assert "Do not evaluate S08, S11" in capsys.readouterr().out and out.is_file()
     with pytest.raises(UserError, match="shape"):
         load_noise(out, views=4)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("t", None, "stand in one place"),
+        ("K", 0.0, "focal length is not above 0"),
+        ("K", np.nan, "NaN or infinite"),
+        ("R", 0.0, "R is no rotation"),
+    ],
+)
+def test_rigs_that_tell_no_depth_are_refused(stereo, tmp_path, field, value, told):
+    labels = np.load(stereo / "h36m_labels.npy", allow_pickle=True).item()
+    if value is None:
+        labels["cameras"][:, 1] = labels["cameras"][:, 0]
+    else:
+        labels["cameras"][field] = value
+    np.save(tmp_path / "labels.npy", labels)
+    with pytest.raises(UserError, match=told):
+        load_split(tmp_path / "labels.npy")

@@ -201,3 +201,27 @@ def test_the_nearer_valid_frame_is_copied_the_earlier_of_two():
     valid = np.array([False, False, True, False, False, False, True, False])
     poses = Windows([clip(8, valid=valid)], H36M_17, 8).batch([0]).positions_3d[0]
     assert torch.equal(poses, poses[[2, 2, 2, 2, 2, 6, 6, 6]]) and not torch.equal(poses[2], poses[6])
+
+
+def test_windows_of_several_clips_hold_their_own_frames():
+    clips = [clip(7, "Walking 1", 1), clip(12, "Eating", 2), clip(3, "Sitting", 3)]
+    windows = Windows(clips, H36M_17, 5)
+    assert windows.action_names == ("Eating", "Sitting", "Walking")
+    for row in range(len(windows)):
+        own, frames, batch = clips[windows.clip_of[row]], windows.frames_of(row), windows.batch([row])
+        assert len(frames) == 5 and frames[0] == windows.start_of[row]
+        inside = frames.clip(0, len(own) - 1)
+        np.testing.assert_array_equal(batch.keypoints_2d[0].numpy(), own.keypoints_2d[inside])
+        poses = own.positions_3d[inside]
+        np.testing.assert_array_equal(batch.positions_3d[0].numpy(), poses - poses[:, :1])
+        np.testing.assert_array_equal(batch.mask[0].numpy(), (frames >= 0) & (frames < len(own)))
+        assert windows.action_names[int(batch.action[0])] == own.action_name
+
+
+def test_a_clip_without_a_valid_frame_holds_no_nan():
+    spoiled = clip(6, valid=np.zeros(6, bool))
+    spoiled.keypoints_2d[2], spoiled.positions_3d[3, 4] = np.nan, np.inf
+    batch = Windows([spoiled], H36M_17, 6).batch([0])
+    assert not batch.mask.any() and not batch.keypoints_2d[0, 2].any()
+    assert torch.isfinite(batch.positions_3d).all()
+    np.testing.assert_array_equal(batch.positions_3d[0, 3, 4].numpy(), -spoiled.positions_3d[3, 0])

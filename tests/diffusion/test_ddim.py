@@ -15,6 +15,7 @@ from common.diffusion.ddim import (
     reverse_process,
     sampling_times,
 )
+from common.errors import UserError
 
 
 def test_cosine_schedule_has_the_published_values():
@@ -162,3 +163,27 @@ def test_without_noise_left_a_step_is_the_clean_pose():
     """abar' = 1: rounding must not make the root of a negative number."""
     x = torch.tensor([0.3], dtype=torch.float64)
     torch.testing.assert_close(ddim_step(x, 2 * x, 0.5, 1.0, 1.0, x), 2 * x)
+
+
+def test_steps_are_counted_from_one_to_the_schedule():
+    assert sampling_times(7, 7)[0] == (6, 5) and sampling_times(7, 1) == [(6, -1)]
+    for steps in (0, 8, -1):
+        with pytest.raises(UserError, match=f"-sampling_timesteps {steps}: of the schedule's 7"):
+            sampling_times(7, steps)
+
+
+def test_more_noise_than_the_step_holds_stays_finite():
+    """eta above 1 may ask for more variance than there is: nothing is left of the old direction."""
+    x = torch.ones(2, 3, dtype=torch.float64)
+    found = ddim_step(2 * x, x, 0.5, 0.9, 3.0, 0 * x)
+    torch.testing.assert_close(found, math.sqrt(0.9) * x)
+
+
+def test_the_reverse_process_draws_as_much_noise_as_ddpm_by_default():
+    abar = cosine_schedule(10)
+
+    def last(**more):
+        noise = lambda k: torch.full((1, 2), float(k + 1), dtype=torch.float64)  # noqa: E731
+        return list(reverse_process(lambda x, t: x / 2, noise, abar, 4, **more))[-1][0]
+
+    assert torch.equal(last(), last(eta=1.0)) and not torch.equal(last(), last(eta=1.5))

@@ -9,8 +9,9 @@ import torch
 
 from common.engine import checkpoint
 from common.engine.devices import Place
-from common.engine.folder import claimed, set_aside, writable
+from common.engine.folder import claimed, set_aside
 from common.errors import UserError
+from common.files.writing import writable
 from tests.tiny import CPU, command, flags
 
 ROOT = Path(__file__).parents[2]

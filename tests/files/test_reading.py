@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import time
 from collections import defaultdict
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.files.reading import load_archive, load_array, load_pickle, load_torch
+from common.files.calibration import read_calibration
+from common.files.reading import load_archive, load_array, load_pickle, load_torch, read_yaml, require
 
 
 class Hostile:
@@ -118,3 +120,34 @@ def test_the_factory_of_a_defaultdict_cannot_be_called():
         load_pickle(io.BytesIO(call))
     with pytest.raises(UserError, match="system"):
         load_pickle(io.BytesIO(pickle.dumps(defaultdict(os.system))))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_what_is_no_file_is_told_as_what_it_is(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    told = {
+        "pipe": "a pipe or a device",
+        "zeros": "a pipe or a device",
+        "nowhere": "a link that leads nowhere",
+        "circle": "a link that leads nowhere",
+        ".": "a folder",
+        "n" * 5000: "no usable name",
+        "gone": "no such file",
+    }
+    for name, part in told.items():
+        with pytest.raises(UserError, match=part) as caught:
+            require(tmp_path / name)
+        assert len(str(caught.value)) < 600
+
+
+def test_yaml_has_one_limit_wherever_it_comes_from(tmp_path):
+    (tmp_path / "intri.yml").write_text("names:\n" + "  - a\n" * 20000)
+    (tmp_path / "extri.yml").write_text("names: [a]")
+    start = time.process_time()
+    for read in (lambda: read_yaml(tmp_path / "intri.yml"), lambda: read_calibration(tmp_path)):
+        with pytest.raises(UserError, match="too long"):
+            read()
+    assert time.process_time() - start < 2

@@ -1,5 +1,6 @@
 import importlib.util
 import struct
+import time as time_module
 
 import av
 import numpy as np
@@ -112,7 +113,7 @@ def test_a_turned_picture_is_read_upright(tmp_path):
 
 
 def test_what_cannot_be_read_or_written(tmp_path):
-    with pytest.raises(UserError, match="video not found"):
+    with pytest.raises(UserError, match="no such file"):
         next(read_frames(tmp_path / "none.mp4"))
     junk = tmp_path / "junk.mp4"
     junk.write_bytes(b"no video at all" * 100)
@@ -168,3 +169,14 @@ def test_a_picture_and_a_folder_of_them_are_videos_too(tmp_path):
     (tmp_path / "empty" / "a.jpg").write_bytes(b"no picture at all")
     with pytest.raises(UserError, match="a.jpg"):
         list(read_frames(tmp_path / "empty"))
+
+
+def test_time_stamps_that_jump_do_not_repeat_a_picture_for_ever():
+    picture = np.zeros((2, 2, 3), np.uint8)
+    frames = ((time, picture, 25.0) for time in (0.0, 0.04, 1e12))
+    start = time_module.process_time()
+    with pytest.raises(UserError, match="time stamps jump"):
+        for _ in video._at_rate(frames, 50.0):
+            assert time_module.process_time() - start < 5
+    still = list(video._at_rate(iter([(0.0, picture, 1.0), (30.0, picture, 1.0)]), 10.0))
+    assert 300 < len(still) <= 310  # a picture may stand

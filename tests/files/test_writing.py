@@ -13,6 +13,7 @@ import pytest
 
 from common.errors import UserError
 from common.files import writing
+from common.files.writing import try_writing, whole_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,3 +82,19 @@ def test_one_room_writes():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if WRITES.search(line) and not re.search(r"temporary|trial", line):
                 raise AssertionError(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
+
+
+def test_a_place_is_tried_and_left_as_it_was(tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    try_writing(tmp_path / "a" / "b", "poses.npz")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+    for folder, name in (("file", "x"), ("file/a", "x"), (".", "folder"), (".", "n" * 300), ("n" * 300, "x")):
+        with pytest.raises(UserError, match="cannot"):
+            try_writing(tmp_path / folder, name)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_folder_is_no_file_to_write():
+    with pytest.raises(UserError, match="it is a folder"), whole_file("."):
+        pass

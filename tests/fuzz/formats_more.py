@@ -10,6 +10,7 @@ import numpy as np
 
 from tests.fuzz.formats import DATA_SETS, KEYPOINTS, Format, _json, _program, _rng
 from tests.fuzz.formats_checkpoints import CHECKPOINTS
+from tests.fuzz.formats_motion import MOTION
 
 
 def _mat(name: str, **arrays) -> Callable[[Path], None]:
@@ -223,6 +224,7 @@ FORMATS: dict[str, Format] = (
     KEYPOINTS
     | DATA_SETS
     | CHECKPOINTS
+    | MOTION
     | {
         "mat_predictions:inference_data_P_Agg.mat": Format(
             _mat("inference_data_P_Agg.mat", **_PREDICTED), "inference_data_P_Agg.mat", _read_predictions

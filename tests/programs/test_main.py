@@ -335,3 +335,30 @@ def test_data_of_ones_own_with_another_layout_trains(tmp_path, capsys):
     assert code == 0, err
     code, err = call(capsys, line + " -e 1")
     assert code == 2 and "-str" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("--metrics xyz", "--metrics xyz: unknown"),
+        ("--max-steps 0", "must be 1 or more"),
+        ("--max-seconds 0", "must be above 0"),
+        ("--evaluate ''", "--evaluate: an empty text"),
+        ("-r ''", "--resume: an empty text"),
+    ],
+)
+def test_a_wrong_line_is_told_before_the_work(tmp_path, capsys, more, told):
+    code, err = call(capsys, [*flags(tmp_path / "c"), *shlex.split(more)])
+    assert code == 2 and told in err.strip().splitlines()[-1] and not (tmp_path / "c").exists()
+
+
+def test_the_places_of_pictures_are_tried_first(trained, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    line = [*flags(trained), "--evaluate", "last.bin", "--render"]
+    for more in (
+        ["--viz-output", tmp_path / "file" / "o.gif"],
+        ["--viz-output", tmp_path / "o.gif", "--viz-export", tmp_path],
+    ):
+        code, err = call(capsys, [*line, *map(str, more)])
+        assert code == 2 and "cannot" in err.strip().splitlines()[-1]
+        assert "lifting" not in err and not (tmp_path / "o.gif").exists()

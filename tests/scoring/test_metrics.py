@@ -1,11 +1,20 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.errors import UserError
+from common.geometry.skeleton import H36M_17, HUMANEVA_15
 from common.scoring.metrics import (
+    METRICS,
+    acceleration_error,
+    asymmetry,
     auc,
+    bone_length_error,
+    bone_lengths,
     joint_errors,
+    metrics_named,
     mpjpe,
     mpjve,
     n_mpjpe,
@@ -167,3 +176,74 @@ def test_one_target_serves_many_poses():
     target, predicted = poses(1, 1, 2), poses(2, 3, 2)
     for metric in POSE_METRICS.values():
         torch.testing.assert_close(metric(predicted, target), metric(predicted, target.expand_as(predicted)))
+
+
+def test_acceleration_by_hand():
+    """Half a t^2: the second difference is a, in every frame; the target's own is taken off."""
+    time = torch.arange(6.0)[:, None, None]  # (F, 1, 1)
+    predicted = 0.5 * time**2 * torch.tensor([3.0, 0, 4.0]).expand(6, 17, 3)
+    torch.testing.assert_close(acceleration_error(predicted, 7 * time.expand(6, 17, 3)), torch.full((4,), 5.0))
+    torch.testing.assert_close(acceleration_error(predicted[None], predicted[None] / 2), torch.full((1, 4), 2.5))
+
+
+@pytest.mark.parametrize("skeleton", [H36M_17, HUMANEVA_15], ids=lambda s: s.name)
+def test_bones_by_hand(skeleton):
+    predicted, target = (poses(seed, 4)[:, : len(skeleton)] for seed in (1, 2))
+
+    def length(pose, joint):
+        return float(np.linalg.norm(pose[joint].numpy() - pose[skeleton.parents[joint]].numpy()))
+
+    bones = [j for j, parent in enumerate(skeleton.parents) if parent >= 0]
+    for n in range(4):
+        there = [length(target[n], j) for j in bones]
+        assert sorted(bone_lengths(target, skeleton)[n].tolist()) == pytest.approx(sorted(there))
+        off = [abs(length(predicted[n], j) - length(target[n], j)) for j in bones]
+        assert float(bone_length_error(predicted, target, skeleton)[n]) == pytest.approx(np.mean(off))
+        sides = [
+            abs(length(predicted[n], left) - length(predicted[n], right))
+            for left, right in zip(skeleton.left, skeleton.right, strict=True)
+        ]
+        assert float(asymmetry(predicted, skeleton)[n]) == pytest.approx(np.mean(sides))
+
+
+def test_the_rows_of_an_evaluation():
+    """Every row in its unit, of its length, under its names."""
+    predicted, target = 0.1 * poses(1, 8), 0.1 * poses(2, 8)
+    predicted, target = (x - x[:, H36M_17.root :][:, :1] for x in (predicted, target))
+    expected = {
+        "mpjpe": ("protocol_1", "mm", 1000 * mpjpe(predicted, target)),
+        "p_mpjpe": ("protocol_2", "mm", 1000 * p_mpjpe(predicted, target)),
+        "n_mpjpe": ("n_mpjpe", "mm", 1000 * n_mpjpe(predicted, target)),
+        "mpjve": ("mpjve", "mm/frame", 1000 * mpjve(predicted, target)),
+        "acceleration": ("acceleration", "mm/frame^2", 1000 * acceleration_error(predicted, target)),
+        "pck": ("pck", "%", pck(1000 * joint_errors(predicted, target)[:, 1:])),
+        "auc": ("auc", "%", auc(1000 * joint_errors(predicted, target)[:, 1:])),
+        "bone_length": ("bone_length", "mm", 1000 * bone_length_error(predicted, target, H36M_17)),
+        "symmetry": ("symmetry", "mm", 1000 * asymmetry(predicted, H36M_17)),
+    }
+    assert list(expected) == list(METRICS) and H36M_17.root == 0
+    for name, (key, unit, value) in expected.items():
+        row = METRICS[name]
+        aligned = row.align(predicted, target) if row.align else predicted
+        torch.testing.assert_close(row.factor * row.of(aligned, target, H36M_17), value)
+        assert (row.key, row.unit, len(value)) == (key, unit, len(target) - row.lost)
+    assert 0 < float(expected["pck"][2].max()) < 100
+    assert METRICS["mpjpe"].average_title == "Protocol #1   (MPJPE)"
+    assert METRICS["mpjve"].average_title == METRICS["mpjve"].title == "MPJVE"
+
+
+def test_pck_and_auc_stand_at_150_mm_without_the_root():
+    target = torch.zeros(1, 17, 3, dtype=torch.float64)
+    for metres, share, area in ((0.1499, 100, 100 / 31), (0.1501, 0, 0), (0.2, 0, 0)):
+        predicted = target.clone()
+        predicted[:, 1:, 2] = metres
+        assert float(METRICS["pck"].of(predicted, target, H36M_17)) == share
+        assert float(METRICS["auc"].of(predicted, target, H36M_17)) == pytest.approx(area)
+
+
+def test_metrics_are_found_by_name():
+    assert list(metrics_named(())) == ["mpjpe"]
+    assert list(metrics_named(["pck", "n_mpjpe", "pck"])) == ["mpjpe", "n_mpjpe", "pck"]  # in the table's order
+    assert metrics_named(["auc"])["auc"] is METRICS["auc"]
+    with pytest.raises(UserError, match="--metrics nope: unknown; there are mpjpe"):
+        metrics_named(["auc", "nope"])

@@ -12,7 +12,7 @@ import pytest
 from common.errors import UserError
 from common.programs.main import read_settings
 from common.settings import adaptation, figures, lifting, wild
-from common.settings.flags import make_parser, names, numbers
+from common.settings.flags import Flag, make_parser, names, numbers, parse
 
 ROOT = Path(__file__).parents[2]
 TABLES = {"lifting": lifting.FLAGS, "adaptation": adaptation.FLAGS, "figures": figures.FLAGS, "wild": wild.FLAGS}
@@ -92,3 +92,16 @@ def test_help_imports_no_torch_and_opens_fast(script):
 def test_programs_work_from_any_folder(script, tmp_path):
     done = subprocess.run([sys.executable, str(ROOT / script), "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_empty_text_is_not_a_flag_left_out():
+    flags = (Flag(("-r", "--resume"), "a file", default="", destination="resume"),)
+    flags += (Flag(("--kind",), "a kind", default="", choices=("", "a"), destination="kind"),)
+    assert parse(["--kind", ""], None, flags, {}).values == {"resume": "", "kind": ""}
+    for line in (["-r", ""], ["--resume="]):
+        with pytest.raises(UserError, match="--resume: an empty text"):
+            parse(line, None, flags, {})
+
+
+def test_names_are_typed_as_clips_have_them():
+    assert names("S1, a\x1b[2J") == ("S1", "a\\x1b[2J")

@@ -121,6 +121,6 @@ def test_wrong_requests_are_told_before_any_work(tmp_path):
         animate(tmp_path / "a.avi", H36M_17, poses[..., :2], poses, poses)
     with pytest.raises(UserError, match="no frames to draw"):
         animate(tmp_path / "a.gif", H36M_17, poses[..., :2], poses, poses, skip=3)
-    with pytest.raises(UserError, match="video not found"):
+    with pytest.raises(UserError, match="no such file"):
         animate(tmp_path / "a.gif", H36M_17, poses[..., :2], poses, poses, video=tmp_path / "none.mp4")
     assert not list(tmp_path.iterdir())

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from common import door
+from common.door import guarded
 from common.engine import checkpoint
 from common.errors import UserError
-from common.programs import door
-from common.programs.door import guarded
 from tests.tiny import flags
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs POSIX signals")
@@ -62,3 +62,23 @@ def test_a_users_error_under_torchrun_is_told_once(tmp_path):
     line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "main.py"]
     done = subprocess.run([*line, *flags(tmp_path), "-str", "S77"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and done.stderr.count("no subject S77") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_too_little_memory_is_one_line(capsys, error):
+    def work():
+        raise error
+
+    assert guarded(work) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: not enough memory") and len(told.splitlines()) == 1
+
+
+def test_the_names_of_files_in_system_errors_cannot_act_on_the_terminal(capsys):
+    def work():
+        raise OSError(2, "No such file", "a\n\x1b[2J")
+
+    assert guarded(work) == 2
+    assert capsys.readouterr().err == "error: a\\n\\x1b[2J: No such file\n"

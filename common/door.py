@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from common.errors import UserError
+from common.errors import UserError, visible
 
 MENDABLE, INTERRUPTED = 2, 130  # exit codes
 
@@ -21,20 +22,27 @@ class Ended(KeyboardInterrupt):
     """SIGTERM or SIGHUP: the work ends as at Ctrl-C."""
 
 
-def guarded(work: Callable[..., int], *arguments, advice: str = "") -> int:
+def guarded(work: Callable[..., int | None], *arguments, advice: str = "") -> int:
     """Call work; turn what the user can mend into one line on stderr and exit code 2, an interruption into 130.
+
+    Returns what work returns, 0 for None.
 
     advice: how to go on after an interruption.
     """
     before = {number: signal.signal(number, _end) for number in _signals()}
     try:
-        return work(*arguments)
+        return work(*arguments) or 0
     except UserError as error:
         _tell(f"error: {error}")
         return MENDABLE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _tell(f"error: {where}{error.strerror or error}")
+        _tell(visible(f"error: {where}{error.strerror or error}"))
+        return MENDABLE
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or re.search("allocate memory|out of memory", str(error))):
+            raise
+        _tell("error: not enough memory; take a smaller batch, network or window, or fewer hypotheses at a time")
         return MENDABLE
     except KeyboardInterrupt as interruption:
         word = "ended by a signal" if isinstance(interruption, Ended) else "interrupted"
