@@ -166,6 +166,7 @@ class WildSettings:
 
 
 PRESET = {"hypotheses": 5, "sampling_timesteps": 2}
+STREAM = {"hypotheses": 1, "sampling_timesteps": 1, "test_time_augmentation": False}  # with --stream, unless typed
 _TAKEN = ("hypotheses", "sampling_timesteps", "test_time_augmentation")  # of the common table
 FLAGS = (
     *flags_of(InputSettings, LiftingSettings),
@@ -177,6 +178,9 @@ FLAGS = (
 def read_settings(argv: Sequence[str], description: str | None = None) -> tuple[WildSettings, tuple[str, ...]]:
     """The settings of a command line, and what to say about flags that do nothing. Raises UserError."""
     parsed = parse(argv, description, FLAGS, PRESET, config=read_config)
+    values = parsed.values
+    if values["stream"]:
+        values = values | {name: value for name, value in STREAM.items() if name not in parsed.given}
     parts = {
         "input": InputSettings,
         "lifting": LiftingSettings,
@@ -184,9 +188,9 @@ def read_settings(argv: Sequence[str], description: str | None = None) -> tuple[
         "output": OutputSettings,
         "sampling": EvaluationSettings,
     }
-    settings = WildSettings(**{part: build(cls, parsed.values) for part, cls in parts.items()})
+    settings = WildSettings(**{part: build(cls, values) for part, cls in parts.items()})
     for name in ("hypotheses", "sampling_timesteps", "limit", "people", "fps", "focal"):
-        value = parsed.values[name]
+        value = values[name]
         if value is not None and value <= 0:
             raise UserError(f"--{name.replace('_', '-')} {value}: must be above 0")
     if settings.lifting.root_smoothing < 0:

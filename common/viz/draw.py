@@ -89,7 +89,12 @@ class DrawnSkeleton:
             rim[3] = colours[0, 3]
             bones = np.repeat(bones, 2, axis=0)
             colours = np.stack([np.broadcast_to(rim, colours.shape), colours], 1).reshape(-1, 4)
-        self.lines.set_segments(bones)
+        paths = self.lines.get_paths()
+        if len(paths) != len(bones):
+            self.lines.set_segments(bones)
+        for path, bone in zip(paths, bones, strict=False):  # new paths for every frame would take a third of a video
+            path.vertices[:] = bone
+        self.lines.stale = True
         self.lines.set_color(colours)
         if self.dots is not None:
             self.dots.set_offsets(points)

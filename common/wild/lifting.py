@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ import torch
 from common.datasets.clips import Clip
 from common.datasets.windows import Batch, Windows
 from common.diffusion.noise import window_noise
-from common.engine import checkpoint
+from common.engine import checkpoint, chunks
 from common.engine.devices import Place
-from common.engine.evaluate import Sampling, sample
+from common.engine.evaluate import Sampling, load_of, sample
 from common.engine.opening import Opened, open_card
 from common.errors import UserError
 from common.files.poses import Person, spread_of
@@ -97,6 +98,8 @@ def sample_windows(
     parts = []
     for rows in torch.arange(len(windows)).split(sampling.batch):
         batch = windows.batch(rows)
+        if place.device.type == "cpu":  # one at a time: as fast as any number, least memory, and no time to find it out
+            chunks.remember(model.lifter, load_of(batch, sampling), 1)
         parts.append(sample(model.lifter, windows, batch, sampling, place)[:, -1].cpu().numpy())
     hypotheses = np.concatenate(parts)  # (W, H, F, J, 3)
     starts = (windows.start_of + windows.answered.start).tolist()
@@ -106,12 +109,20 @@ def sample_windows(
 
 
 def lift_stream(
-    model: Opened, frames: Iterable[np.ndarray], camera: Camera, sampling: Sampling, place: Place, delay: int
+    model: Opened,
+    frames: Iterable[np.ndarray],
+    camera: Camera,
+    sampling: Sampling,
+    place: Place,
+    delay: int,
+    *,
+    step: int = 1,
 ) -> Iterator[tuple[int, np.ndarray, float]]:
     """Lift screen-unit keypoints (J, 2) as they come: yields (frame, pose (J, 3), seconds of computing).
 
     The mean of the hypotheses, root-relative metres. Every window starts from the same noise, so that the pose does
-    not jitter with it. A frame comes `delay` frames after it came in.
+    not jitter with it. A window is lifted for every `step` new frames; a frame comes `delay` to `delay` + `step` - 1
+    frames after it came in.
     """
     if model.centre_only:
         raise UserError(f"--stream: {model.card['model']} answers for the centre frame only; take another model")
@@ -119,8 +130,9 @@ def lift_stream(
     intrinsics = torch.tensor([camera.intrinsics], device=place.device)
     shape = (length, len(model.skeleton), 3)
 
+    @cache  # drawn once
     def noise(hypotheses: range):
-        return window_noise(sampling.seed, ["stream"], hypotheses, shape, device=place.device)
+        return cache(window_noise(sampling.seed, ["stream"], hypotheses, shape, device=place.device))
 
     @torch.no_grad()
     def lift(window: np.ndarray) -> np.ndarray:
@@ -140,6 +152,6 @@ def lift_stream(
         pose[..., root, :] = 0
         return pose
 
-    if not 0 <= delay < length - 1:
-        raise UserError(f"--delay {delay}: must lie between 0 and {length - 2} frames for windows of {length}")
-    return stream(frames, lift, length, delay=delay)
+    if not 0 <= delay < length - step:
+        raise UserError(f"--delay {delay}: must lie between 0 and {length - 1 - step} frames for windows of {length}")
+    return stream(frames, lift, length, delay=delay, step=step)

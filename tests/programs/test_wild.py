@@ -253,3 +253,20 @@ def test_who_is_mostly_unseen_is_left_out_and_every_step_has_a_flag(tmp_path, ti
     assert run([path, *pitched]) == 0
     (person,), *_ = read_poses(tmp_path / "pitched" / "poses.npz")
     np.testing.assert_allclose(person["up"], [0, -np.cos(np.radians(20)), -np.sin(np.radians(20))], atol=1e-6)
+
+
+def test_a_stream_takes_few_steps_unless_told():
+    from common.settings.wild import read_settings
+
+    def sampling(*typed):
+        asked = read_settings(["x.npy", *typed])[0].sampling
+        return asked.hypotheses, asked.sampling_timesteps, asked.test_time_augmentation
+
+    assert sampling() == (5, 2, True) and sampling("--stream") == (1, 1, False)
+    assert sampling("--stream", "-num_proposals", "3", "--test-time-augmentation", "true") == (3, 1, True)
+
+
+def test_nothing_is_tried_out_on_a_cpu(tmp_path, keypoints, tiny, monkeypatch):
+    """To find the fastest number of hypotheses costs more than a short clip."""
+    monkeypatch.setattr("common.engine.chunks._fastest", lambda *_: pytest.fail("tried out"))
+    assert run([keypoints, *FILE, *tiny, "--limit", 6, "--outputs", "poses", "-o", tmp_path / "out"]) == 0
