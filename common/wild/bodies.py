@@ -119,6 +119,8 @@ def _contacts(part: _Part, floor: float | None, up: np.ndarray, legs: standing.L
 def _stand(part: _Part, floor: float | None, up: np.ndarray, legs: standing.Legs, fps: float) -> None:
     stands = _contacts(part, floor, up, legs, fps)
     part.positions = part.positions + standing.anchored(part.positions, stands, legs)[:, None]
+    if floor is not None:
+        part.positions = part.positions + standing.lowered(part.positions, stands, fps, up, floor, legs)[:, None]
     part.positions = standing.planted(part.positions, stands, fps, legs)
 
 

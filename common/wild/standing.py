@@ -38,6 +38,7 @@ REACH = 0.15  # metres above the lower foot, and above the floor, in which a foo
 UNEVEN = 0.1  # metres by which steps lie off one plane
 PICTURE = 6.0  # Hz at which a foot's way in the picture is smoothed before its speed is taken
 ACROSS, ALONG, SMOOTH, STAND = 1.0, 0.1, 1000.0, 300.0  # costs of a person's shift, see `anchored`
+SETTLE = 1.0  # Hz at which a person's height is brought to the floor
 BLEND = 0.12  # seconds in which a corrected foot comes and goes
 
 
@@ -212,6 +213,22 @@ def anchored(positions: np.ndarray, stands: np.ndarray, legs: Legs) -> np.ndarra
         system = system + kron(STAND * step.T @ diags(weight) @ step, eye(3))
         right -= STAND * (step.T @ (weight[:, None] * moved)).ravel()
     return spsolve(system.tocsc(), right).reshape(count, 3)
+
+
+def lowered(
+    positions: np.ndarray, stands: np.ndarray, fps: float, up: np.ndarray, floor: float, legs: Legs
+) -> np.ndarray:
+    """Shifts (T, 3) along `up` that bring standing feet to the floor, slowly: what is left of the person's distance."""
+    above = positions[:, list(legs.feet)] @ up - floor  # (T, 2)
+    near = stands & (np.abs(above) < 2 * REACH)
+    there = near.any(1)
+    if not there.any():
+        return np.zeros((len(positions), 3))
+    mean = (above * near).sum(1) / np.maximum(near.sum(1), 1)
+    frames = np.arange(len(positions))
+    away = np.interp(frames, frames[there], mean[there])[:, None]
+    calm = penalised(away, np.full(max(len(away) - 3, 0), strength_of(SETTLE, fps)))
+    return -calm * up
 
 
 def planted(positions: np.ndarray, stands: np.ndarray, fps: float, legs: Legs) -> np.ndarray:

@@ -145,6 +145,21 @@ def test_feet_that_stand_do_not_slide_and_bones_keep_their_length():
     assert jitter(fixed) < 3 * jitter(truth)
 
 
+def test_standing_feet_come_to_the_floor():
+    poses = np.repeat(in_camera(walker(1)), 150, 0).astype(float)
+    up, ground = standing.up_of(0.2, 0.05), np.array([0.05, 1.1, 4.0])
+    poses = (poses - poses[:, LEGS.feet[0], None]) @ ground_axes([0, -1, 0]).T @ ground_axes(up) + ground
+    drift = 0.08 * np.sin(np.arange(150) / 40)[:, None, None] * up
+    floor = float((poses[:, list(LEGS.feet)] @ up).mean())
+    stands = np.ones((150, 2), bool)
+    stands[60:90] = False
+    moved = poses + drift + standing.lowered(poses + drift, stands, FPS, up, floor, LEGS)[:, None]
+    assert np.abs(moved[:, list(LEGS.feet)] @ up - floor)[stands].max() < 0.02
+    assert jitter(moved) < 1e-3
+    far = standing.lowered(poses + up, stands, FPS, up, floor, LEGS)  # a metre up: a table, no error
+    assert not far.any()
+
+
 def test_a_fast_foot_stands_not_and_a_leg_out_of_reach_is_straight():
     truth = in_camera(walker(100)).astype(float)
     rays = truth[..., :2] / truth[..., 2:]
