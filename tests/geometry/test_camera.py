@@ -293,3 +293,12 @@ def test_triangulation_of_a_batch_with_weights():
     assert (triangulate(views, projections) - points).abs().max() > 1e-2
     each = torch.stack([triangulate(v, p) for v, p in zip(views, projections, strict=True)])
     torch.testing.assert_close(triangulate(views, projections), each)
+
+
+def test_triangulation_is_in_double_precision_whatever_comes_in():
+    generator = torch.Generator().manual_seed(3)
+    projections = torch.randn(4, 3, 4, generator=generator)
+    views = torch.randn(4, 6, 2, generator=generator)
+    found = triangulate(views, projections)
+    assert found.dtype == torch.float64
+    assert torch.equal(found, triangulate(views.double(), projections.double()))
