@@ -151,6 +151,8 @@ def _archive(path: Path) -> str:
         )
         return f"{about}; -k of main.py, or {WILD} --clip"
     if {"keypoints", "subject", "action", "frame"} <= set(data):
+        if data["keypoints"].dtype.kind not in "fiu" or data["keypoints"].ndim != 3:
+            raise UserError(f"{path}: keypoints of shape {data['keypoints'].shape}, {data['keypoints'].dtype}")
         return f"recorded poses {np.shape(data['keypoints'])}, millimetres; data/prepare_stereo.py mhad --poses"
     return _keypoints(path)
 
@@ -274,6 +276,8 @@ def _hdf5(path: Path) -> str:
     shapes = ", ".join(f"{name} {shape}" for name, shape in arrays.items()) or "no arrays"
     if "valid_frame" in arrays:
         return f"a test annotation of MPI-INF-3DHP ({shapes}); --annotations of main_3dhp.py, data/convert_3dhp.py"
+    if arrays.get("3D_positions", (96, 1))[:1] != (96,):
+        raise UserError(f"{path}: 3D_positions of shape {arrays['3D_positions']}, expected (96, frames)")
     program = "data/convert_h36m.py" if "3D_positions" in arrays else "data/convert_humaneva.py takes such folders"
     return f"HDF5 ({shapes}); {program}"
 

@@ -149,3 +149,22 @@ def test_recorded_motion_files(tmp_path):
     assert "30 bones, 0.056444 m a unit" in doctor.check_file(tmp_path / "01.asf").text
     assert "5 frames, 17 points, 50 Hz, unit mm" in doctor.check_file(tmp_path / "a.c3d").text
     assert doctor.check_file(tmp_path / "b.c3d").state == doctor.PROBLEM
+
+
+def test_what_a_program_would_refuse_is_a_problem(tmp_path):
+    """A calibration, poses and motion that are readable files of another content; a name that cannot be."""
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "camera.calibration").write_text("name 0\n  intrinsic 1 2 x\n")
+    with h5py.File(tmp_path / "Walking.h5", "w") as file:
+        file["3D_positions"] = np.zeros((1, 1, 0))
+    words = np.array(["R01"] * 2)
+    np.savez(tmp_path / "poses.npz", keypoints=words, subject=words, action=words, frame=np.arange(2))
+    told = {
+        "camera.calibration": "not a readable calibration",
+        "Walking.h5": "expected (96, frames)",
+        "poses.npz": "keypoints of shape (2,)",
+        "n" * 5000: "no usable name",
+    }
+    for name, part in told.items():
+        finding = doctor.check_file(tmp_path / name)
+        assert finding.state == doctor.PROBLEM and part in finding.text
