@@ -95,10 +95,11 @@ def sample_windows(
         centre_only=model.centre_only,
         starts_of=lambda frames, length, stride: window_starts(frames, length),
     )
-    parts = []
-    for rows in torch.arange(len(windows)).split(sampling.batch):
+    # On a CPU few windows and one hypothesis at a time: as fast as many, least memory, and no time to find it out.
+    cpu, parts = place.device.type == "cpu", []
+    for rows in torch.arange(len(windows)).split(min(sampling.batch, 4) if cpu else sampling.batch):
         batch = windows.batch(rows)
-        if place.device.type == "cpu":  # one at a time: as fast as any number, least memory, and no time to find it out
+        if cpu:
             chunks.remember(model.lifter, load_of(batch, sampling), 1)
         parts.append(sample(model.lifter, windows, batch, sampling, place)[:, -1].cpu().numpy())
     hypotheses = np.concatenate(parts)  # (W, H, F, J, 3)

@@ -270,3 +270,14 @@ def test_nothing_is_tried_out_on_a_cpu(tmp_path, keypoints, tiny, monkeypatch):
     """To find the fastest number of hypotheses costs more than a short clip."""
     monkeypatch.setattr("common.engine.chunks._fastest", lambda *_: pytest.fail("tried out"))
     assert run([keypoints, *FILE, *tiny, "--limit", 6, "--outputs", "poses", "-o", tmp_path / "out"]) == 0
+
+
+@pytest.mark.parametrize("shape", [(40,), (40, 2), (9, 2)])
+def test_the_place_is_filtered_as_scipy_does(shape):
+    from scipy.signal import savgol_filter
+
+    from common.wild.placing import _smooth
+
+    x = np.random.default_rng(0).normal(size=shape)
+    for span in (5, 9):
+        np.testing.assert_allclose(_smooth(x, span), savgol_filter(x, span, 2, axis=0, mode="interp"), atol=1e-12)
