@@ -25,6 +25,7 @@ from common.wild.smoothing import smooth
 # Hz, and Hz for each metre a second: the cut-off of the smoothing. Chosen on training performers: the jitter comes to
 # that of motion capture, and a fast joint keeps 96 percent of the speed that the lifter gave it.
 SLOWEST, PER_SPEED = 1.5, 4.0
+PLACE_SLOWEST, PLACE_PER_SPEED = 2.0, 1.0  # likewise of the person's place, chosen likewise
 SAME_FLOOR = 0.4  # metres: people whose feet stand farther apart in height do not stand on one floor
 
 
@@ -68,6 +69,8 @@ def believable(
             if not (asked.no_smoothing and asked.no_skeleton):
                 place = place_roots(pose.astype(np.float32), screen[part].numpy(), confidence[part], camera.intrinsics,
                                     fps, smoothing=root_smoothing)  # fmt: skip
+            if not asked.no_smoothing:
+                place = smooth(place, fps, PLACE_SLOWEST, PLACE_PER_SPEED)
             parts.append(_Part(number, part, pose + place, rays[part], person["mask"][part]))
     legs = standing.legs_of(skeleton)
     up, floors = standing.up_of(0, 0), {}
