@@ -50,7 +50,7 @@ def _kp(name: str, make: Callable[[Path], None], target: str | None = None) -> F
     return Format(make, target or name, lambda folder: _keypoints(folder, name))
 
 
-_POINTS = (_rng().uniform(100, 900, (4, 17, 3)) % 900).round(1)
+_POINTS = (_rng().uniform(100, 900, (4, 17, 3)) * [1, 1, 1e-3]).round(2)  # pixels and confidence
 _PERSON = [float(x) for x in _POINTS[0].ravel()]
 
 

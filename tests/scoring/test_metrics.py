@@ -204,6 +204,8 @@ def test_bones_by_hand(skeleton):
             for left, right in zip(skeleton.left, skeleton.right, strict=True)
         ]
         assert float(asymmetry(predicted, skeleton)[n]) == pytest.approx(np.mean(sides))
+    for metric in (lambda x: bone_length_error(x, target, skeleton), lambda x: asymmetry(x, skeleton)):
+        torch.testing.assert_close(metric(predicted[None].expand(3, -1, -1, -1)), metric(predicted).expand(3, -1))
 
 
 def test_the_rows_of_an_evaluation():
