@@ -193,6 +193,8 @@ def read_settings(argv: Sequence[str], description: str | None = None) -> tuple[
         value = values[name]
         if value is not None and value <= 0:
             raise UserError(f"--{name.replace('_', '-')} {value}: must be above 0")
+    if settings.body.no_floor and settings.body.camera_pitch is not None:
+        raise UserError("--camera-pitch says the vertical, which --no-floor leaves out; give one of them")
     if settings.lifting.root_smoothing < 0:
         raise UserError(f"--root-smoothing {settings.lifting.root_smoothing}: must be 0 or more")
     return settings, parsed.notices

@@ -148,6 +148,8 @@ def test_video_with_a_fake_detector(tmp_path, keypoints, tiny, monkeypatch):
         (["--layout", "h36m"], "--size"),
         (["--layout", "h36m", "--size", "160x120"], "--fps"),
         ([*FILE, "--size", "160"], "WIDTHxHEIGHT"),
+        ([*FILE, "--camera-pitch", "99"], "80 or less"),
+        ([*FILE, "--camera-pitch", "9", "--no-floor"], "--no-floor"),
         ([*FILE, "-num_proposals", "0"], "above 0"),
         ([*FILE, "--outputs", "poses,dance"], "dance"),
         ([*FILE, "-c", "nowhere"], "--evaluate"),
