@@ -1,6 +1,6 @@
 """Train the small checkpoint that main_wild.py uses by default: real motion under random cameras.
 
-    python -m benchmarks.train_open DATA_FOLDER [-o checkpoint/open] [--steps 30000]
+    python -m benchmarks.train_open DATA_FOLDER [-o checkpoint/open] [--steps 17000]
 
 DATA_FOLDER holds data_3d_h36m.npz in the Human3.6M layout (world, metres, z up, 50 fps). Every epoch sees each take of
 the training subjects as another body at another speed, now and then with another take's arms, through a new random
@@ -137,6 +137,13 @@ def clip_of(subject: str, action: str, camera: Camera, pixels: np.ndarray, seen:
     return Clip(subject, action, camera, FPS, screen.astype(np.float32), seen.astype(np.float32), valid)
 
 
+def at_rate(clip: Clip) -> Clip:
+    """A recorded clip at the network's rate."""
+    step = RECORDED // round(FPS)
+    names = ("keypoints_2d", "positions_3d", "valid")
+    return replace(clip, fps=FPS, **{name: getattr(clip, name)[::step] for name in names})
+
+
 def training_views(takes: list, seed: int, epoch: int) -> list[Clip]:
     """Every five seconds of every take, varied, through a random camera of its own; all drawn from (seed, epoch)."""
     rng = np.random.default_rng([seed, epoch])
@@ -211,12 +218,13 @@ def _main(description: str, argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with data_3d_h36m.npz")
     parser.add_argument("-o", "--output", type=Path, default=Path("checkpoint/open"))
-    parser.add_argument("--steps", type=int, default=30_000, help="training steps in all")
+    parser.add_argument("--steps", type=int, default=17_000, help="training steps in all")
     parser.add_argument("--minutes", type=float, help="minutes of training steps, in place of --steps")
+    parser.add_argument("--start", type=Path, help="begin with the weights of this file of the same network")
     parser.add_argument("--batch", type=int, default=8, help="windows a step")
     parser.add_argument("--model", choices=("mixste", "mixste_ray"), default="mixste_ray")
     parser.add_argument("-lr", type=float, default=1e-3, help="greatest learning rate")
-    parser.add_argument("-cs", "--channels", type=int, default=64)
+    parser.add_argument("-cs", "--channels", type=int, default=96)
     parser.add_argument("-dep", "--depth", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--average", type=float, default=0.999, help="decay of the weights' moving average; 0: none")
@@ -234,6 +242,12 @@ def _main(description: str, argv: list[str] | None) -> int:
     card = new_card(args, takes)
     torch.manual_seed(args.seed)
     lifter = checkpoint.make_lifter(card).to(place.device)
+    if args.start:
+        first = checkpoint.load(args.start)
+        if first["card"]["model"] != args.model or first["card"]["sizes"] != card["sizes"]:
+            raise UserError(f"{args.start}: another network than --model, -cs, -dep and --heads say")
+        lifter.denoiser.load_state_dict(first["weights"])
+        card["started_from"] = first["card"].get("recipe", {}) | {"sha256": checkpoint.file_hash(args.start)}
     choose_attention(lifter, place.device, FRAMES, 17, amp=args.amp)
     recipe = LifterRecipe(
         epochs=10**6,
@@ -304,13 +318,14 @@ def save(path: Path, card: dict, trainer: LifterTrainer) -> None:
 
 def finish(args, card: dict, place: Place, trainer: LifterTrainer) -> None:
     """Score the held-out performers with the weights as stored, and write the figures into the card."""
+    card["epoch"] = trainer.epoch
     stored = checkpoint.load(args.output / NAME)
     lifter = checkpoint.make_lifter(stored["card"], stored["weights"]).to(place.device).eval()
     choose_attention(lifter, place.device, FRAMES, 17)
     held = load_takes(args.data, (args.hold,) if args.hold else HELD_OUT)
     tests = {"random cameras": views(held, 0, 2, "fitted")}
     if not args.hold and (args.data / "data_2d_h36m_cpn_ft_h36m_dbb.npz").is_file():
-        tests["Human3.6M's cameras"] = load_h36m(args.data, "cpn_ft_h36m_dbb", list(HELD_OUT))
+        tests["Human3.6M's cameras"] = [at_rate(c) for c in load_h36m(args.data, "cpn_ft_h36m_dbb", list(HELD_OUT))]
     card["errors_mm"] = {n: figures(card, score(lifter, clips, place, 5, 5), clips) for n, clips in tests.items()}
     fields = ("batch", "learning_rate", "weight_decay", "amp", "towards_noise", "average")
     card["recipe"] = {k: v for k, v in asdict(trainer.recipe).items() if k in fields}

@@ -14,8 +14,8 @@ from common.geometry.skeleton import Skeleton
 
 PARTS = {  # bones that grow together, by the joint at their end, without its side
     "Hip": "hips",
-    "Knee": "legs",
-    "Foot": "legs",
+    "Knee": "thighs",
+    "Foot": "shins",
     "Spine": "trunk",
     "Thorax": "trunk",
     "Nose": "head",
@@ -24,12 +24,11 @@ PARTS = {  # bones that grow together, by the joint at their end, without its si
     "Elbow": "arms",
     "Wrist": "arms",
 }
-SPREAD = {"hips": 0.1, "legs": 0.05, "trunk": 0.06, "head": 0.1, "shoulders": 0.08, "arms": 0.06}  # of log length
-ADULT, CHILD = (
-    (0.0, 0.06),
-    (0.55, 0.95),
-)  # mean and spread of an adult's log size; a child's size, as shares of the usual
-CHILDREN = 0.15  # of all people
+# Of a part's log length.
+SPREAD = {"hips": 0.1, "thighs": 0.05, "shins": 0.05, "trunk": 0.06, "head": 0.1, "shoulders": 0.08, "arms": 0.06}
+ADULT = (0.0, 0.06)  # mean and spread of an adult's log size
+CHILD = (0.55, 0.95)  # a child's size, as shares of the usual
+CHILDREN = 0.05  # of all people
 HEAD_KEEPS = 0.6  # a child of half the size has a head 0.5 ** (1 - 0.6) as large as an adult's
 
 
@@ -69,7 +68,7 @@ def with_proportions(poses: np.ndarray, skeleton: Skeleton, rng: np.random.Gener
     parts = bones(poses, skeleton)
     for joint, _ in skeleton.edges:
         parts[:, joint] *= factors[_part(skeleton.joints[joint])]
-    parts[:, skeleton.root] *= factors["legs"]
+    parts[:, skeleton.root] *= (factors["thighs"] + factors["shins"]) / 2
     return assembled(parts, skeleton)
 
 
@@ -94,7 +93,7 @@ def with_other_arms(poses: np.ndarray, other: np.ndarray, skeleton: Skeleton) ->
     parts, lent = bones(poses, skeleton), bones(other, skeleton)
     lengths = np.linalg.norm(parts, axis=-1, keepdims=True)
     for joint, _ in skeleton.edges:
-        if _part(skeleton.joints[joint]) not in ("hips", "legs"):
+        if _part(skeleton.joints[joint]) not in ("hips", "thighs", "shins"):
             bone = np.einsum("tij,tj->ti", rotation, lent[:, joint])
             parts[:, joint] = _unit(bone) * lengths[:, joint]
     return assembled(parts, skeleton)

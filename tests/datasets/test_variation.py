@@ -21,7 +21,7 @@ def test_bones_put_together_again_are_the_poses():
 
 def test_another_body_has_bones_of_one_length_alike_on_both_sides():
     poses, sizes = walker(), []
-    for seed in range(40):
+    for seed in range(120):
         other = variation.with_proportions(poses, H36M_17, np.random.default_rng(seed))
         factor = lengths(other) / lengths(poses)
         assert np.ptp(factor, axis=0).max() < 1e-9

@@ -23,6 +23,7 @@ FACE = {
 EARS = 0.6  # of the way from the neck's upper end to the head's: where the middle between the ears lies
 TRUNK = 0.50  # metres from hips to shoulders, of the body whose head that is
 CHILD = 0.4  # the head grows with this power of the trunk
+HIPS = (0.9, 1.35)  # how much further apart than motion capture's a detector's hips lie
 TURN, NOD, SECONDS = 0.45, 0.2, 1.0  # radians about the vertical and the sideways axis; how long a turn lasts
 
 
@@ -47,6 +48,9 @@ def coco_points(poses: np.ndarray, fps: float, rng: np.random.Generator) -> np.n
             out[:, j] = middle + a * left + b * up + c * forward
         else:
             out[:, j] = at[{"Ankle": f"{name[0]}Foot"}.get(name[1:], name)]
+    across = (at["LHip"] - at["RHip"]) * (rng.uniform(*HIPS) - 1) / 2
+    out[:, COCO_17.index("LHip")] += across
+    out[:, COCO_17.index("RHip")] -= across
     return out
 
 
