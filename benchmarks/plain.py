@@ -175,12 +175,13 @@ def sample(
     """Estimates of every step (B, K, H, F, J, 3), metres; the flipped body has its own forward pass."""
     times = [int(x) for x in torch.linspace(-1, len(diffusion.abar) - 1, steps + 1, dtype=torch.float64)][::-1]
     limit, mirrored = diffusion.limit * diffusion.scale, flip(keypoints, skeleton)
+    of_mirrored = condition.mirrored() if condition is not None else None
     img, estimates = noise(0), []
     for k, (t, following) in enumerate(zip(times[:-1], times[1:], strict=True)):
         z = torch.clamp(img, -limit, limit) / diffusion.scale if diffusion.clamp_input else img
         at = torch.full((len(z),), t, device=z.device)
         straight = denoiser(keypoints, z, at, condition)
-        turned = flip(denoiser(mirrored, flip(z, skeleton), at, condition), skeleton)
+        turned = flip(denoiser(mirrored, flip(z, skeleton), at, of_mirrored), skeleton)
         x_0 = torch.clamp(diffusion.scale * (straight + turned).float() / 2, -limit, limit)
         estimates.append(x_0 * diffusion.unit)
         if following >= 0:

@@ -252,7 +252,7 @@ def convert(options: argparse.Namespace) -> None:
     else:
         views = {"gt": files.exact, "cpn_ft_h36m_dbb": files.detected}
         paths = write_h36m_files(out, files.positions, views, about=about)
-    text = describe(files, lengths, options)
+    text = describe(files, lengths, options, random)
     with whole_file(out / "CMU.txt") as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(text)
@@ -266,7 +266,7 @@ def protect(out: Path) -> None:
             raise UserError(f"{path}: is there and not made by this converter; give another folder as --out")
 
 
-def describe(files: Files, lengths: dict[int, np.ndarray], options: argparse.Namespace) -> str:
+def describe(files: Files, lengths: dict[int, np.ndarray], options: argparse.Namespace, random: int) -> str:
     """What the files hold and which performers stand behind them."""
     lines = ["CMU motion capture (mocap.cs.cmu.edu), not Human3.6M.", cmu.SOURCE, ""]
     for subject in sorted(files.frames, key=lambda s: (not s.startswith(("S", "train")), len(s), s)):
@@ -279,7 +279,7 @@ def describe(files: Files, lengths: dict[int, np.ndarray], options: argparse.Nam
             numbers = ", ".join(map(str, sorted(cmu.TEST_PERFORMERS)))
             why = f"the test performers are {numbers}" if split == "test" else "all performers are test performers"
             lines.append(f"  nothing to {'evaluate on' if split == 'test' else 'train on'}: {why}; --more adds some")
-    cameras = f"{options.random} random cameras a piece" if options.random else "the four Human3.6M cameras"
+    cameras = f"{random} random cameras a piece" if random else "the four Human3.6M cameras"
     lines += [
         f"{files.left} frames left out: no place brings them into all pictures, or the piece is below "
         f"{making.SHORTEST} frames",

@@ -23,6 +23,10 @@ class Condition:
     first_hypothesis: int = 0
     hypotheses: int | None = None
 
+    def mirrored(self) -> Condition:
+        """The condition of the flipped windows; subclasses flip what a mirror changes."""
+        return self
+
     def doubled(self) -> Condition:
         """The condition of the batch [original; flipped]; subclasses repeat their rows."""
         return replace(self, calls=2 * self.calls)

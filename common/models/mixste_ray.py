@@ -31,9 +31,12 @@ class Seen(Condition):
 
     intrinsics: Tensor | None = None
 
+    def mirrored(self) -> Seen:
+        """Mirrored windows are seen by mirrored cameras."""
+        return replace(self, intrinsics=mirrored_intrinsics(self.intrinsics))
+
     def doubled(self) -> Seen:
-        """The mirrored windows are seen by mirrored cameras."""
-        both = torch.cat([self.intrinsics, mirrored_intrinsics(self.intrinsics)])
+        both = torch.cat([self.intrinsics, self.mirrored().intrinsics])
         return replace(super().doubled(), intrinsics=both)
 
 

@@ -46,7 +46,9 @@ def test_the_trainings_are_those_of_the_published_lines():
 
 
 def test_shares_that_mean_nothing_are_refused(capsys):
-    assert hours.main(["--share", "0"]) == 2 and "above 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        hours.main(["--share", "0"])
+    assert stopped.value.code == 2 and "above 0" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -235,7 +235,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path, path, content, words):
 
 def test_what_is_missing_is_told(tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
-    assert refusal(PROGRAM, raw, out) == f"{raw}: no such folder"
+    assert refusal(PROGRAM, raw, out) == f"error: {raw}: no such folder"
     write_tree(raw)
     assert "c01, c02" in refusal(PROGRAM, raw, out, "--cameras", "c10")
     (raw / "splits" / "pose_test.txt").unlink()

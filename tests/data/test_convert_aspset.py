@@ -245,7 +245,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path, path, content, words):
 
 def test_what_is_missing_is_told(tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
-    assert refusal(PROGRAM, raw, out) == f"{raw}: no such folder"
+    assert refusal(PROGRAM, raw, out) == f"error: {raw}: no such folder"
     raw.mkdir()
     assert "no splits.csv" in refusal(PROGRAM, raw, out)
     write_tree(raw)

@@ -306,7 +306,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path, name, edit, words):
 
 def test_wrong_folders_and_flags(tmp_path):
     raw, out = tmp_path / "raw", tmp_path / "out"
-    assert refusal(PROGRAM, raw, out) == f"{raw}: no such folder"
+    assert refusal(PROGRAM, raw, out) == f"error: {raw}: no such folder"
     raw.mkdir()
     assert "no NN_TT.amc and no NN_TT.bvh" in refusal(PROGRAM, raw, out)
     (raw / "all.zip").write_bytes(b"PK is not enough")

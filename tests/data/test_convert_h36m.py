@@ -263,4 +263,4 @@ def test_a_missing_subject_and_the_wrong_archive_are_told(tmp_path):
 def test_it_starts_from_any_folder(tmp_path):
     command = [sys.executable, str(PROGRAM), "--root", str(tmp_path / "none")]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 2 and result.stderr.strip() == f"{tmp_path / 'none'}: no such folder"
+    assert result.returncode == 2 and result.stderr.strip() == f"error: {tmp_path / 'none'}: no such folder"

@@ -244,7 +244,7 @@ def test_a_random_tower_leaves_its_mark(tmp_path, monkeypatch, capsys):
     verb = features[1:, 19]  # CLIP is causal: here it has seen the action
     assert torch.cdist(verb, verb).add(torch.eye(15) * 9).min() > 1e-3
     assert prompts.main(["--out", str(file), "--clip-weights", str(tmp_path / "absent.pt")]) == 2
-    assert capsys.readouterr().err.strip() == f"{tmp_path / 'absent.pt'}: no such CLIP weights"
+    assert capsys.readouterr().err.strip() == f"error: {tmp_path / 'absent.pt'}: no such CLIP weights"
 
 
 def test_features_are_computed_once_and_kept(own_home, tmp_path, monkeypatch):
