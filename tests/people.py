@@ -22,17 +22,20 @@ def rotate(vectors, axis, angle):
     return along + (vectors - along) * c + np.cross(axis, vectors) * s
 
 
-def walker(frames=120, fps=50.0, phase=0.0, place=(0.0, 0.0)):
-    """(T, 17, 3), world metres, z up, every bone of constant length."""
+def walker(frames=120, fps=50.0, phase=0.0, place=(0.0, 0.0), bend=-1.0):
+    """(T, 17, 3), world metres, z up, every bone of constant length.
+
+    bend: 1 bends knees and elbows as people's bend, -1 the other way, which geometry does not mind and a lifter does.
+    """
     time = np.arange(frames) / fps
     swing = np.sin(2 * np.pi * 0.9 * time + phase)
     sign = {"R": 1.0, "L": -1.0}
     turn = {j: np.zeros(frames) for j in H36M_17.joints}
     for side, s in sign.items():
         turn[f"{side}Knee"] = 0.5 * s * swing
-        turn[f"{side}Foot"] = 0.5 * s * swing - 0.3 * (1 + swing * s)
+        turn[f"{side}Foot"] = 0.5 * s * swing + bend * 0.3 * (1 + swing * s)
         turn[f"{side}Elbow"] = -0.5 * s * swing
-        turn[f"{side}Wrist"] = -0.5 * s * swing + 0.5
+        turn[f"{side}Wrist"] = -0.5 * s * swing - bend * 0.5
     pose = np.zeros((frames, 17, 3))
     pose[:, 0] = np.array(STANDING["Hip"]) + [place[0], place[1], 0]
     pose[:, 0, 1] -= 1.1 * time

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from common.datasets.clips import Clip
 from common.datasets.windows import Batch, Windows
@@ -97,7 +98,13 @@ def sample_windows(
     )
     # On a CPU few windows and one hypothesis at a time: as fast as many, least memory, and no time to find it out.
     cpu, parts = place.device.type == "cpu", []
-    for rows in torch.arange(len(windows)).split(min(sampling.batch, 4) if cpu else sampling.batch):
+    for rows in tqdm(
+        torch.arange(len(windows)).split(min(sampling.batch, 4) if cpu else sampling.batch),
+        desc=f"lifting {name}",
+        leave=False,
+        mininterval=1,
+        delay=2,
+    ):
         batch = windows.batch(rows)
         if cpu:
             chunks.remember(model.lifter, load_of(batch, sampling), 1)

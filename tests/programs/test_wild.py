@@ -209,7 +209,7 @@ def test_shipped_checkpoint_lifts(tmp_path):
     assert OPEN.stat().st_size < 3_000_000
     content = checkpoint.load(OPEN)
     assert set(content) == {"card", "weights"} and "CMU" in trained_on(content["card"])
-    truth = in_camera(walker(60))
+    truth = in_camera(walker(60, bend=1.0))
     points = pixels(truth)
     np.save(tmp_path / "walk.npy", np.concatenate([points, np.ones((60, 17, 1))], -1).astype(np.float32))
     flags = ["--layout", "h36m", "--size", "1280x720", "--fps", 50, "--focal", 1100, "--outputs", "poses"]
