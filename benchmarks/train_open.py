@@ -25,7 +25,7 @@ from common.datasets import variation
 from common.datasets.clips import Clip
 from common.datasets.h36m import load_h36m
 from common.datasets.random_cameras import random_view
-from common.datasets.synthetic.detector import DETECTORS, detect, detect_old
+from common.datasets.synthetic.detector import detect
 from common.datasets.synthetic.face import coco_points
 from common.datasets.windows import Windows
 from common.door import guarded
@@ -47,7 +47,6 @@ TRAINING, HELD_OUT = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 RECORDED, FPS, FRAMES = 50, 25.0, 27  # frames a second of the data and of the network; frames of a window
 NAME = "open_mixste_27f.bin"
 PIECE = round(5 * FPS)  # frames, at most, that one camera sees
-TALL = 400.0  # pixels that `detect_old` takes a person to be tall: its noise is scaled to the person in the image
 STEEP = 0.25  # share of the cameras from the ground to a ceiling
 OTHER_ARMS, OTHER_SPEED, SPEEDS = 0.4, 0.5, (0.7, 1.5)  # shares of the pieces; the least and the greatest speed
 OTHER_POSTURE = 0.25  # share of the pieces
@@ -67,29 +66,21 @@ def load_takes(folder: Path, subjects: tuple[str, ...]) -> list[tuple[str, str, 
     ]
 
 
-def view(subject: str, action: str, world: np.ndarray, rng: np.random.Generator, name: str, detector: str) -> Clip:
-    """The take through a random camera, its 2D by a made detector; the guess before the fit is of a random strength."""
+def view(subject: str, action: str, world: np.ndarray, rng: np.random.Generator, name: str) -> Clip:
+    """The take as it was recorded through a random camera, its 2D by the made detector."""
     camera, seen = random_view(world, rng)
     pixels = camera.project(torch.from_numpy(seen)).numpy()  # (T, 17, 2)
-    if detector == "old":
-        tall = max(np.median(np.ptp(pixels[..., 1], axis=1)), np.median(np.ptp(pixels[..., 0], axis=1)), 1.0)
-        noisy = detect_old(pixels * (TALL / tall), H36M_17, (1000, 1000), FPS, rng)[0] * (tall / TALL)
-        pixels = pixels + rng.uniform(0.2, 1.3) * (noisy - pixels)
-    else:
-        pixels = DETECTORS[detector](pixels, H36M_17, (camera.width, camera.height), FPS, rng)[0]
-    screen = pixels_to_screen(torch.from_numpy(pixels), camera.width, camera.height).numpy()
-    valid = np.ones(len(world), bool)
-    camera = replace(camera, name=name)
-    return Clip(subject, action, camera, FPS, screen.astype(np.float32), seen.astype(np.float32), valid)
+    keypoints = detect(pixels, H36M_17, (camera.width, camera.height), FPS, rng)[0]
+    return clip_of(subject, action, camera, keypoints, seen, name)
 
 
-def views(takes: list, seed: int, count: int, detector: str) -> list[Clip]:
+def views(takes: list, seed: int, count: int) -> list[Clip]:
     """Every five seconds of every take through `count` random cameras: few stay in one picture for longer."""
     rng = np.random.default_rng([seed, count])
     clips = []
     for subject, action, world in takes:
         for k, part in enumerate(np.array_split(world, -(-len(world) // PIECE))):
-            clips += [view(subject, action, part, rng, f"part {k}, random {n}", detector) for n in range(count)]
+            clips += [view(subject, action, part, rng, f"part {k}, random {n}") for n in range(count)]
     return clips
 
 
@@ -195,7 +186,7 @@ def new_card(args: argparse.Namespace, takes: list) -> dict:
         "fps": FPS,
         "synthetic": False,
         "diffusion": {"timesteps": 1000, "scale": 1.0},
-        "mean_pose": mean_pose(views(takes, 10**6, 4, "fitted"), H36M_17.root).tolist(),
+        "mean_pose": mean_pose(views(takes, 10**6, 4), H36M_17.root).tolist(),
         "trained_on": f"{args.data_name}, {len(takes)} takes under random cameras",
     }
 
@@ -237,7 +228,7 @@ def _main(description: str, argv: list[str] | None) -> int:
     args = parser.parse_args(argv)
     place = Place(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     takes = load_takes(args.data, tuple(s for s in TRAINING if s != args.hold))
-    judged = views(load_takes(args.data, (args.hold,) if args.hold else HELD_OUT), 0, 1, "fitted")
+    judged = views(load_takes(args.data, (args.hold,) if args.hold else HELD_OUT), 0, 1)
     judged = judged if args.hold else judged[::3]  # without --hold for the progress line only: it chooses nothing
     card = new_card(args, takes)
     torch.manual_seed(args.seed)
@@ -270,7 +261,7 @@ def _main(description: str, argv: list[str] | None) -> int:
         for group in trainer.optimizer.param_groups:
             group["lr"] = args.lr * rate(used, args.steps)
         epoch = trainer.epoch + 1
-        clips = views(takes, epoch, 1, "fitted") if args.plain else training_views(takes, args.seed, epoch)
+        clips = views(takes, epoch, 1) if args.plain else training_views(takes, args.seed, epoch)
         trainer.windows = Windows(clips, H36M_17, FRAMES, stride=FRAMES - epoch % 5, device=place.device)
 
         def validate() -> dict:
@@ -323,7 +314,7 @@ def finish(args, card: dict, place: Place, trainer: LifterTrainer) -> None:
     lifter = checkpoint.make_lifter(stored["card"], stored["weights"]).to(place.device).eval()
     choose_attention(lifter, place.device, FRAMES, 17)
     held = load_takes(args.data, (args.hold,) if args.hold else HELD_OUT)
-    tests = {"random cameras": views(held, 0, 2, "fitted")}
+    tests = {"random cameras": views(held, 0, 2)}
     if not args.hold and (args.data / "data_2d_h36m_cpn_ft_h36m_dbb.npz").is_file():
         tests["Human3.6M's cameras"] = [at_rate(c) for c in load_h36m(args.data, "cpn_ft_h36m_dbb", list(HELD_OUT))]
     card["errors_mm"] = {n: figures(card, score(lifter, clips, place, 5, 5), clips) for n, clips in tests.items()}
