@@ -13,7 +13,7 @@ FLOORS = {
     "datasets": 2, "models": 2, "viz": 2,
     "engine": 3,
     "adaptation": 4, "binocular": 4, "wild": 4, "multiview": 4.5,
-    "programs": 5, "doctor": 6, "export": 6, "import_checkpoint": 6,
+    "lift": 5, "programs": 5, "train": 6, "doctor": 6, "export": 6, "import_checkpoint": 6,
 }  # fmt: skip
 FILES = sorted((ROOT / "common").rglob("*.py"))
 

@@ -252,3 +252,22 @@ def parse(
     values.pop("notices", None)
     given = {**{name: values[name] for name in settings}, **typed}
     return Parsed(values, typed, given, notices)
+
+
+def words(flags: Iterable[Flag], values: Mapping[str, object]) -> list[str]:
+    """Values by field as they are typed, so that calls from Python keep to the ranges and lines of the command line.
+
+    None, and False for a switch, leave a flag out; a tuple is a comma list. Raises UserError for an unknown field.
+    """
+    rows = {row.destination: row for row in flags}
+    out = []
+    for name, value in values.items():
+        if name not in rows:
+            raise UserError(f"{name}: no such option; there are {', '.join(sorted(rows))}")
+        row, long = rows[name], rows[name].names[-1]
+        if value is None or (row.type is None and not value):
+            continue
+        for one in value if row.repeat and not isinstance(value, str) else (value,):
+            text = ",".join(map(str, one)) if isinstance(one, tuple | list) else str(one)
+            out.append(long if row.type is None else f"{long}={text}")
+    return out

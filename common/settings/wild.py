@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import UserError
 from common.settings.config_files import read_config
-from common.settings.flags import build, flag, flags_of, names, parse, switch
+from common.settings.flags import build, flag, flags_of, names, parse, switch, words
 from common.settings.lifting import FLAGS as LIFTING
 from common.settings.lifting import EvaluationSettings
 from common.settings.ranges import FPS, PIXELS, SEED, UNIT, WHOLE, real
@@ -24,9 +24,9 @@ AGGREGATES = ("P_Agg", "R_Agg", "J_Agg_fit")  # those of common.scoring.hypothes
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """'1920x1080' as (width, height)."""
+    """'1920x1080', or '1920,1080', as (width, height)."""
     try:
-        width, height = (int(part) for part in text.lower().split("x"))
+        width, height = (int(part) for part in text.lower().replace(",", "x").split("x"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 1920x1080, not {text}") from None
     if min(width, height) < 1:
@@ -198,3 +198,19 @@ def read_settings(argv: Sequence[str], description: str | None = None) -> tuple[
     if settings.lifting.root_smoothing < 0:
         raise UserError(f"--root-smoothing {settings.lifting.root_smoothing}: must be 0 or more")
     return settings, parsed.notices
+
+
+# What a call from Python may say (common/lift.py); the rest belongs to opening the lifter and to the program.
+CALL = frozenset(row.destination for row in flags_of(InputSettings, LiftingSettings, BodySettings)) | set(_TAKEN)
+CALL -= {"input", "config", "checkpoint", "evaluate", "unit", "stream", "delay"}
+SAVE = frozenset({"outputs", "embed_video", "bvh_unit"})
+
+
+def settings_of(source: str, allowed: Collection[str], options: Mapping[str, object]) -> WildSettings:
+    """The settings that a call from Python asks for, by field: read as if typed, so with one set of ranges and lines.
+
+    None leaves an option out. Raises UserError.
+    """
+    if unknown := [name for name in options if name not in allowed]:
+        raise UserError(f"{unknown[0]}: no such option; there are {', '.join(sorted(allowed - {'gpu'}))}")
+    return read_settings([source, *words(FLAGS, options)])[0]

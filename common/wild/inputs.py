@@ -24,7 +24,7 @@ from common.files.video import (
 from common.geometry.skeleton import Skeleton
 from common.settings.wild import InputSettings
 from common.wild.detect import Detector, detect_people, load_detector
-from common.wild.keypoints import Detections, read_keypoints
+from common.wild.keypoints import Detections, keypoints_of_array, read_keypoints
 
 KEYPOINT_ENDINGS = (".json", ".npz", ".npy")
 
@@ -94,7 +94,15 @@ def _open_video(path: Path, asked: InputSettings) -> tuple[VideoInfo, float, Det
 
 
 def _keypoint_file(path: Path, asked: InputSettings) -> Source:
-    found = read_keypoints(path, asked.layout or None, asked.clip or None)
+    return _source_of(read_keypoints(path, asked.layout or None, asked.clip or None), path, asked)
+
+
+def source_of_array(array: np.ndarray, asked: InputSettings) -> Source:
+    """People of an array as `read_keypoints` reads it from a file; `asked.input` is what messages call it."""
+    return _source_of(keypoints_of_array(array, asked.input, asked.layout or None), Path(asked.input), asked)
+
+
+def _source_of(found: Detections, path: Path, asked: InputSettings) -> Source:
     if asked.limit:
         found = replace(found, frames=found.frames[: asked.limit], ids=found.ids[: asked.limit])
     video = Path(asked.video) if asked.video else None

@@ -81,6 +81,12 @@ def read_keypoints(path: Path | str, layout: str | None = None, clip: str | None
         return _detections(found, layout, path)
 
 
+def keypoints_of_array(array: np.ndarray, name: str, layout: str | None = None) -> Detections:
+    """What `read_keypoints` makes of a .npy file with this array; messages call it `name`."""
+    with understanding(name, "array of keypoints"):
+        return _detections(formats.from_array(array, Path(name)), layout, Path(name))
+
+
 def _detections(found: KeypointFile, layout: str | None, path: Path) -> Detections:
     """What a parser found, its joints recognised, its numbers usable."""
     people = [person for frame in found.frames for person in frame]
