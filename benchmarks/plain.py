@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from common.diffusion.lifter import Diffusion
+from common.models.blocks import Attention
 
 
 class NaiveAttention(nn.Module):
@@ -25,7 +26,7 @@ class NaiveAttention(nn.Module):
         super().__init__()
         self.qkv, self.proj, self.heads = layer.qkv, layer.proj, layer.num_heads
 
-    def forward(self, x: Tensor, attn_mask=None, is_causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         rows, tokens, channels = x.shape
         qkv = self.qkv(x).reshape(rows, tokens, 3, self.heads, channels // self.heads)
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # each (rows, heads, N, C / heads)
@@ -97,7 +98,7 @@ def plain_denoiser(name: str, fast: nn.Module) -> nn.Module:
         for child_name, child in list(module.named_children()):
             if hasattr(child, "fused_attn"):
                 child.fused_attn = False
-                if type(child).__module__.startswith("timm.") and type(child).__name__ == "Attention":
+                if type(child) is Attention:
                     setattr(module, child_name, NaiveAttention(child))
     return network
 

@@ -47,7 +47,7 @@ WHERE = {
 OF_TRAINING = ("clip",)  # groups that an evaluation does not need: a checkpoint holds the text it was trained with
 FINISHED = ("equal", "differs", "measured")
 SEQUENCES = tuple(f"TS{n}" for n in range(1, 7))
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "h5py", "open_clip_torch")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "h5py", "open_clip_torch")
 
 
 @dataclass(frozen=True)

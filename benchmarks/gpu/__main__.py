@@ -10,7 +10,7 @@ Parts, most important first, each a process of its own that writes its file afte
     OUT/c_training.json   the shipped lifter, trained for the time left; OUT/open_mixste_27f.bin
     OUT/summary.txt       what is printed last
 
-Needs PyTorch, NumPy, SciPy, timm, einops; no network. --rehearse runs everything on the CPU at tiny sizes. The exit
+Needs PyTorch, NumPy, SciPy; no network. --rehearse runs everything on the CPU at tiny sizes. The exit
 code is 0 if every check passed, 1 if one failed or found no time, 2 where nothing could be run.
 """
 

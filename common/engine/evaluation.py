@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timm.models.vision_transformer import Attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.datasets import data_set_of, load_clips
@@ -23,6 +22,7 @@ from common.engine.log import say
 from common.engine.opening import Opened, open_lifter
 from common.files.writing import append_line, save_json, writable
 from common.models import entry
+from common.models.blocks import Attention
 from common.models.condition import as_batch
 from common.scoring.hypotheses import available
 from common.scoring.metrics import metrics_named, mpjpe, p_mpjpe

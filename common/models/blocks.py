@@ -1,4 +1,4 @@
-"""Layers that several denoisers share. Blocks are timm's ViT blocks, whose parameter names are MixSTE's."""
+"""Layers that several denoisers share. Parameter names are MixSTE's (and those of timm's ViT blocks)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from functools import partial
 
 import torch
-from timm.models.vision_transformer import Attention, Block
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 LayerNorm6 = partial(nn.LayerNorm, eps=1e-6)
@@ -43,13 +43,54 @@ def share_batch(model: nn.Module, first: int, here: int, everywhere: int) -> Non
             module.share = (first, here, everywhere)
 
 
-def attention_block(channels: int, heads: int, drop_path: float, *, over: str, mlp_ratio: float = 2.0) -> Block:
-    """Pre-norm attention and MLP with residuals: (rows, tokens, C) to the same. over: what the tokens are, 'joints' or
-    'frames'; every attention layer says it, for `choose_attention`."""
-    block = Block(channels, heads, mlp_ratio=mlp_ratio, qkv_bias=True, norm_layer=LayerNorm6)
-    block.attn.over = over
-    block.drop_path1, block.drop_path2 = DropPath(drop_path), DropPath(drop_path)
-    return block
+class Attention(nn.Module):
+    """Multi-head self-attention (Vaswani et al. 2017): (rows, tokens, C) to the same.
+
+    over: what the tokens are, 'joints' or 'frames', for `choose_attention`, which sets `fused_attn`: PyTorch's fused
+    kernel in place of plain matrix products.
+    """
+
+    def __init__(self, channels: int, heads: int, over: str):
+        super().__init__()
+        self.num_heads, self.over, self.fused_attn = heads, over, True
+        self.scale = (channels // heads) ** -0.5
+        self.qkv, self.proj = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (rows, N, 3, heads, C / heads)
+        mixed = self.mix(*qkv.permute(2, 0, 3, 1, 4))  # (rows, heads, N, C / heads)
+        return self.proj(mixed.transpose(1, 2).flatten(2))
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """softmax(q k^T / sqrt(d)) v of each head: (rows, heads, N, d) each."""
+        if self.fused_attn:
+            return F.scaled_dot_product_attention(q, k, v)
+        return ((q * self.scale) @ k.transpose(-2, -1)).softmax(-1) @ v
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, Linear: (..., C) to the same."""
+
+    def __init__(self, channels: int, hidden: int):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm attention and MLP with residuals (Dosovitskiy et al. 2021): (rows, tokens, C) to the same."""
+
+    def __init__(self, channels: int, heads: int, drop_path: float, *, over: str, mlp_ratio: float = 2.0):
+        super().__init__()
+        self.norm1, self.attn = LayerNorm6(channels), Attention(channels, heads, over)
+        self.norm2, self.mlp = LayerNorm6(channels), Mlp(channels, int(mlp_ratio * channels))
+        self.drop_path1, self.drop_path2 = DropPath(drop_path), DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path1(self.attn(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
 
 
 def choose_attention(model: nn.Module, device: torch.device, frames: int, joints: int, *, amp: bool = False) -> None:

@@ -10,11 +10,10 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
 from common.diffusion.diff3dhpe import diff3dhpe_diffusion
-from common.models.blocks import LayerNorm6, TimeMLP, attention_block
+from common.models.blocks import Attention, AttentionBlock, LayerNorm6, TimeMLP
 from common.models.registry import Entry
 
 
@@ -25,23 +24,14 @@ class GraphDiffusionAttention(Attention):
     tokens (GRAND, Chamberlain et al. 2021). A V - V needs no identity matrix.
     """
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        if attn_mask is not None or is_causal:
-            raise ValueError("graph-diffusion attention joins all tokens: it takes no mask")
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # (rows, N, 3, heads, C / heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (rows, heads, N, C / heads)
-        if self.fused_attn:
-            mixed = F.scaled_dot_product_attention(q, k, v)
-        else:
-            mixed = ((q * self.scale) @ k.transpose(-2, -1)).softmax(-1) @ v
-        return self.proj((mixed - v).transpose(1, 2).flatten(2))
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return super().mix(q, k, v) - v
 
 
 def graph_diffusion_block(channels: int, heads: int, drop_path: float, time_emb: bool, *, over: str) -> nn.Module:
     """A pre-norm block with graph-diffusion attention; `time_mlp` turns the time code (B, 2C) into its own (B, C)."""
-    block = attention_block(channels, heads, drop_path, over=over)
-    block.attn = GraphDiffusionAttention(channels, heads, qkv_bias=True)
-    block.attn.over = over
+    block = AttentionBlock(channels, heads, drop_path, over=over)
+    block.attn = GraphDiffusionAttention(channels, heads, over)
     if time_emb:
         block.time_mlp = nn.Sequential(nn.SiLU(), nn.Linear(2 * channels, channels))
     return block

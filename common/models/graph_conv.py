@@ -7,12 +7,11 @@ their distance. The matrices are computed once, in float64, and stored as non-pe
 from __future__ import annotations
 
 import torch
-from timm.layers import Mlp
 from torch import Tensor, nn
 
 from common.errors import UserError
 from common.geometry.skeleton import Skeleton, skeleton_of
-from common.models.blocks import DropPath, LayerNorm6
+from common.models.blocks import DropPath, LayerNorm6, Mlp
 
 # Directed links that the published lists forgot: from the first joint, the second is not seen.
 _FORGOTTEN = {

@@ -7,11 +7,9 @@ docs/new_denoiser.md walks through this file.
 from __future__ import annotations
 
 import torch
-from timm.layers import Mlp
-from timm.models.vision_transformer import Attention
 from torch import Tensor, nn
 
-from common.models.blocks import LayerNorm6
+from common.models.blocks import Attention, LayerNorm6, Mlp
 from common.models.graph import adjacency
 from common.models.mixste import MixSTE
 from common.models.registry import Entry
@@ -79,8 +77,7 @@ class PriorAttention(Attention):
     """z + MHSA(LN(z)). The prior and the positions that belong to it are stored here, as published."""
 
     def __init__(self, channels: int, heads: int, over: str, **parts: nn.Module | nn.Parameter):
-        super().__init__(channels, heads, qkv_bias=True)
-        self.over = over
+        super().__init__(channels, heads, over)
         self.norm1 = nn.LayerNorm(channels)
         for name, part in parts.items():
             setattr(self, name, part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.models.blocks import LayerNorm6, TimeMLP, attention_block
+from common.models.blocks import AttentionBlock, LayerNorm6, TimeMLP
 from common.models.registry import Entry
 
 
@@ -23,8 +23,8 @@ class MixSTE(nn.Module):
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, joints, channels))
         self.Temporal_pos_embed = nn.Parameter(torch.zeros(1, frames, channels))
         self.time_mlp = TimeMLP(channels, 2 * channels, channels)
-        self.STEblocks = nn.ModuleList(attention_block(channels, heads, rate, over="joints") for rate in rates)
-        self.TTEblocks = nn.ModuleList(attention_block(channels, heads, rate, over="frames") for rate in rates)
+        self.STEblocks = nn.ModuleList(AttentionBlock(channels, heads, rate, over="joints") for rate in rates)
+        self.TTEblocks = nn.ModuleList(AttentionBlock(channels, heads, rate, over="frames") for rate in rates)
         self.Spatial_norm = LayerNorm6(channels)
         self.Temporal_norm = LayerNorm6(channels)
         self.head = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 3))

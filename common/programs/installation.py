@@ -24,13 +24,14 @@ class Finding:
 
 # Distribution names, and what each is for.
 REQUIRED = {
-    "torch": "everything", "torchvision": "timm", "timm": "the networks", "numpy": "everything",
+    "torch": "everything", "numpy": "everything",
     "scipy": "files, matching", "h5py": "converters", "matplotlib": "pictures",
     "pillow": "pictures", "tqdm": "progress", "filelock": "two runs in one folder", "PyYAML": "--config",
 }  # fmt: skip
 EXTRAS = {
     "ai-edge-litert": "people in videos (requirements-wild.txt)", "av": "reading and writing videos",
-    "open_clip_torch": "text features of FinePOSE, GraphDiffu, Grap2Eq", "safetensors": "export --safetensors",
+    "open_clip_torch": "text features of FinePOSE, GraphDiffu, Grap2Eq", "torchvision": "open_clip_torch",
+    "safetensors": "export --safetensors",
     "onnx": "export --onnx", "onnxruntime": "export --onnx, --detector rtmlib", "onnxscript": "export --onnx",
     "rtmlib": "main_wild.py --detector rtmlib", "tensorboard": "logs; or use --nolog",
 }  # fmt: skip
@@ -63,7 +64,7 @@ def installation() -> list[Finding]:
 def _broken(installed: Iterable[str]) -> list[Finding]:
     """Packages that are there and cannot be imported: made for another torch, or for libraries that are not here."""
     found = []
-    for name in set(REQUIRED) & set(installed):
+    for name in (set(REQUIRED) | {"torchvision"}) & set(installed):  # torchvision fits one release of torch only
         try:
             importlib.import_module(MODULES.get(name, name))
         except (ImportError, OSError, RuntimeError) as error:

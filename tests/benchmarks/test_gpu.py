@@ -17,9 +17,21 @@ from benchmarks.work import MODES
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
-# Of requirements.txt and requirements-dev.txt, what PyTorch, NumPy, SciPy, timm and einops do not bring along.
+# Of requirements.txt and requirements-dev.txt, what PyTorch, NumPy and SciPy do not bring along.
 ABSENT = (
-    *("h5py", "matplotlib", "av", "imageio_ffmpeg", "open_clip", "ftfy", "tensorboard", "transformers", "rtmlib"),
+    *(
+        "timm",
+        "torchvision",
+        "h5py",
+        "matplotlib",
+        "av",
+        "imageio_ffmpeg",
+        "open_clip",
+        "ftfy",
+        "tensorboard",
+        "transformers",
+        "rtmlib",
+    ),
     *("onnx", "onnxruntime", "onnxscript", "torch_geometric", "playwright", "hypothesis", "pytest"),
 )
 
