@@ -4,5 +4,7 @@ import sys
 
 from common.errors import unusable_package
 
+__version__ = "1.0.0"
+
 if sys.excepthook is sys.__excepthook__:  # nobody else's is replaced
     sys.excepthook = unusable_package

@@ -10,6 +10,7 @@ import struct
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class Zip:
         return data
 
 
-def load_archive(path: str | Path, members: Collection[str] | None = None) -> dict[str, object]:
+def load_archive(path: str | Path, members: Collection[str] | None = None) -> dict[str, Any]:
     """Read an `.npz` archive whose members may be pickled dictionaries of arrays: all of them, or those named.
 
     Returns {member: array, or the dict/list that a 0-d object array holds}. Raises UserError for a missing or
@@ -90,14 +91,14 @@ def load_members(path: str | Path, names: Collection[str]) -> dict[str, bytes]:
         return {name: bytes(archive.read(name)) for name in names}
 
 
-def load_array(path: str | Path) -> object:
+def load_array(path: str | Path) -> Any:
     """Read an `.npy` file under the same restriction."""
     with reading(path, ".npy file", "npy") as path:
         data = path.read_bytes()
         return _array(data, path, Budget(path, len(data)))
 
 
-def _array(data: bytes | bytearray, path: Path, budget: Budget) -> object:
+def _array(data: bytes | bytearray, path: Path, budget: Budget) -> Any:
     """The array of an .npy file's bytes, or the object that a pickled 0-d array holds."""
     shape, fortran, dtype, start = _header(data)
     if dtype is not None:

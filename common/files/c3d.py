@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Points:
     positions: np.ndarray
     rate: float
     units: str
-    parameters: dict[str, object]  # 'POINT:LABELS': list of text, number or list of numbers
+    parameters: dict[str, Any]  # 'POINT:LABELS': list of text, number or list of numbers
 
 
 def read_c3d(path: Path | str, data: bytes | None = None) -> Points:
@@ -69,7 +70,7 @@ def _points(path: Path | str, data: bytes) -> Points:
     return Points(names, positions, rate, str(parameters.get("POINT:UNITS", "")), parameters)
 
 
-def _parameters(data: bytes, start: int, order: str) -> dict[str, object]:
+def _parameters(data: bytes, start: int, order: str) -> dict[str, Any]:
     """{'GROUP:NAME': value}: groups have negative numbers, and their parameters the same, positive."""
     groups: dict[int, str] = {}
     found: dict[tuple[int, str], object] = {}
@@ -91,7 +92,7 @@ def _parameters(data: bytes, start: int, order: str) -> dict[str, object]:
     return {f"{groups.get(group, group)}:{name}": value for (group, name), value in found.items()}
 
 
-def _value(data: bytes, at: int, order: str) -> object:
+def _value(data: bytes, at: int, order: str) -> Any:
     """A number, a list of numbers, a text or a list of texts."""
     kind, dimensions = struct.unpack_from("bB", data, at)
     shape = list(data[at + 2 : at + 2 + dimensions])

@@ -13,6 +13,7 @@ import math
 import pickletools
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Pending:
     def __init__(self):
         self.places: list[int] = []
 
-    def build(self, state: object) -> object:
+    def build(self, state: object) -> Any:
         raise NotImplementedError
 
 
@@ -229,7 +230,7 @@ def _key(key: object) -> object:
     return key
 
 
-def load_pickle(stream, path: object = "pickle", budget: Budget | None = None) -> object:
+def load_pickle(stream, path: object = "pickle", budget: Budget | None = None) -> Any:
     """Read one pickle of plain data from a binary stream; `path` names it in messages.
 
     Arrays, dicts, lists, tuples, sets, numbers and text. Raises UserError for anything else and for damage.
@@ -247,7 +248,7 @@ def unpickle(
     persistent: Callable[[object], object] | None = None,
     leaves: tuple[type, ...] = (),
     names: Callable[[str, str], object] | None = None,
-) -> object:
+) -> Any:
     """Read one pickle, with the names of a table; the stream stands behind it afterwards.
 
     persistent: what a persistent id stands for; leaves: further types that values may have; names: asked for a name
@@ -289,7 +290,7 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
 
-    def run(self, stream: io.BytesIO, budget: Budget) -> object:
+    def run(self, stream: io.BytesIO, budget: Budget) -> Any:
         most = budget.left // OPCODE_COST
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count > most:

@@ -6,6 +6,7 @@ import datetime
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -32,12 +33,12 @@ def read_text(path: str | Path, limit: int = LARGEST_TEXT, kind: str = "text fil
         return data.decode("utf-8-sig", errors)
 
 
-def read_json(path: str | Path, kind: str = "JSON file") -> object:
+def read_json(path: str | Path, kind: str = "JSON file") -> Any:
     """The content of a JSON file. Raises UserError for a missing or damaged one."""
     return parse_json(read_text(path, kind=kind), path, kind)
 
 
-def parse_json(text: str, source: object, kind: str = "JSON text") -> object:
+def parse_json(text: str, source: object, kind: str = "JSON text") -> Any:
     """A JSON text; `source` stands in messages."""
     try:
         return json.loads(text)
@@ -95,7 +96,7 @@ def read_yaml(path: str | Path) -> dict:
     return tree
 
 
-def parse_yaml(text: str, source: object) -> object:
+def parse_yaml(text: str, source: object) -> Any:
     """A YAML text of at most LARGEST_SETTINGS characters; `source` stands in messages."""
     if len(text) > LARGEST_SETTINGS:
         raise UserError(f"{source}: {len(text) / 1024:.0f} KB of YAML, too long; {LARGEST_SETTINGS >> 10} KB are read")

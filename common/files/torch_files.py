@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +69,7 @@ def _set(items: object = ()) -> set:
     return set(items)
 
 
-def load_torch(path: str | Path) -> object:
+def load_torch(path: str | Path) -> Any:
     """Read a `torch.save` file (zip or the older format) onto the CPU; parameters come as tensors.
 
     A pickled NumPy RandomState becomes an inert placeholder. Raises UserError for a missing or damaged file, for one
@@ -131,7 +132,7 @@ def _storages(archive: Zip, root: str) -> Callable[[object], Tensor]:
     return storage
 
 
-def _load_legacy(path: Path, budget: Budget) -> object:
+def _load_legacy(path: Path, budget: Budget) -> Any:
     """The form before PyTorch 1.6: five pickles, then each storage as its count and its bytes."""
     stream = io.BytesIO(path.read_bytes())
     size = len(stream.getbuffer())
@@ -156,7 +157,7 @@ def _load_legacy(path: Path, budget: Budget) -> object:
             raise Damaged("a view beyond its storage")
         return storages[name][offset : offset + length]
 
-    def plain() -> object:
+    def plain() -> Any:
         return unpickle(stream, path, NUMPY, budget)
 
     try:
