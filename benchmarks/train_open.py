@@ -28,6 +28,7 @@ from common.datasets.random_cameras import random_view
 from common.datasets.synthetic.detector import detect
 from common.datasets.synthetic.face import coco_points
 from common.datasets.windows import Windows
+from common.diffusion.velocity import OBJECTIVES
 from common.door import guarded
 from common.engine import checkpoint
 from common.engine.cards import mean_pose
@@ -185,7 +186,7 @@ def new_card(args: argparse.Namespace, takes: list) -> dict:
         "subjects": ",".join(s for s in TRAINING if s != args.hold),
         "fps": FPS,
         "synthetic": False,
-        "diffusion": {"timesteps": 1000, "scale": 1.0},
+        "diffusion": {"timesteps": 1000, "scale": 1.0, "objective": args.objective},
         "mean_pose": mean_pose(views(takes, 10**6, 4), H36M_17.root).tolist(),
         "trained_on": f"{args.data_name}, {len(takes)} takes under random cameras",
     }
@@ -214,6 +215,7 @@ def _main(description: str, argv: list[str] | None) -> int:
     parser.add_argument("--start", type=Path, help="begin with the weights of this file of the same network")
     parser.add_argument("--batch", type=int, default=8, help="windows a step")
     parser.add_argument("--model", choices=("mixste", "mixste_ray"), default="mixste_ray")
+    parser.add_argument("--objective", choices=OBJECTIVES, default="x0", help="what the network is trained to say")
     parser.add_argument("-lr", type=float, default=1e-3, help="greatest learning rate")
     parser.add_argument("-cs", "--channels", type=int, default=96)
     parser.add_argument("-dep", "--depth", type=int, default=4)
@@ -237,6 +239,7 @@ def _main(description: str, argv: list[str] | None) -> int:
         first = checkpoint.load(args.start)
         if first["card"]["model"] != args.model or first["card"]["sizes"] != card["sizes"]:
             raise UserError(f"{args.start}: another network than --model, -cs, -dep and --heads say")
+        checkpoint.same_objective(first["card"], card, str(args.start))
         lifter.denoiser.load_state_dict(first["weights"])
         card["started_from"] = first["card"].get("recipe", {}) | {"sha256": checkpoint.file_hash(args.start)}
     choose_attention(lifter, place.device, FRAMES, 17, amp=args.amp)
@@ -292,6 +295,7 @@ def raw(lifter) -> dict:
 
 def resume(trainer: LifterTrainer, content: dict, card: dict, path: Path) -> None:
     other = [key for key in ("model", "sizes", "seed", "subjects", "fps") if content["card"].get(key) != card[key]]
+    checkpoint.same_objective(content["card"], card, str(path))
     if other:
         raise UserError(f"{path}: a run with another {', '.join(other)}; give another folder with -o")
     trainer.lifter.denoiser.load_state_dict(content["raw"])

@@ -232,6 +232,7 @@ def save(folder: Path, lifted: Sequence[People], output: OutputSettings, already
         "aggregate": "mean" if lifting.stream else lifting.aggregation,
         "hypotheses": sampling.hypotheses,
         "steps": sampling.sampling_timesteps,
+        "sampler": sampling.sampler,
         "image": f"{source.size[0]}x{source.size[1]}",
         "fps": source.fps,
     }

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from common.diffusion.ddim import cosine_schedule, ddim_step, network_input, q_sample, reverse_process
+from common.diffusion.ddim import cosine_schedule, ddim_step, network_input, q_sample
+from common.diffusion.samplers import SAMPLERS
+from common.diffusion.velocity import read_pose
+from common.errors import UserError
 from common.geometry.skeleton import Skeleton
 from common.scoring.metrics import mpjpe
 
@@ -25,6 +28,7 @@ class Diffusion:
     clamp_input: bool = True  # the network sees x_t clamped to the same limit
     step: Callable = ddim_step
     weight: Callable[[Tensor], Tensor] | None = None  # abar_t (B,) to loss weights (B,); makes the loss weighted MSE
+    reading: Tensor | None = None  # rows of `velocity.reading`: the network says velocities; None: it says x_0
     mirror_apart: bool = False  # the mirrored body has a run and noise of its own; the means are taken afterwards
 
 
@@ -42,6 +46,14 @@ class DiffusionLifter(nn.Module):
         self.skeleton = skeleton
         self.diffusion = diffusion or Diffusion()
         self.register_buffer("mirror", torch.tensor(skeleton.mirror), persistent=False)
+        rows = self.diffusion.reading
+        self.register_buffer("reading", None if rows is None else rows.float(), persistent=False)
+
+    def estimate(self, x_2d: Tensor, x_t: Tensor, t: Tensor, condition) -> Tensor:
+        """The estimate of x_0 with a denoiser's call, whatever the network was trained to say."""
+        if self.reading is None:
+            return self.denoiser(x_2d, x_t, t, condition)
+        return read_pose(self.denoiser, self.reading, x_2d, x_t, t, condition)
 
     def flip(self, x: Tensor) -> Tensor:
         """The mirrored body: x negated, left and right joints swapped. (..., J, 2 or 3)."""
@@ -63,7 +75,7 @@ class DiffusionLifter(nn.Module):
         x_t = q_sample(target, t, noise, d.abar, scale=d.scale)
         seen = network_input(x_t, d.scale, d.limit) if d.clamp_input else x_t
         condition = self.denoiser.condition(batch)
-        x_0 = self.denoiser(batch.keypoints_2d, seen.unsqueeze(1), t.to(seen.device), condition).squeeze(1)
+        x_0 = self.estimate(batch.keypoints_2d, seen.unsqueeze(1), t.to(seen.device), condition).squeeze(1)
         errors = losses = mpjpe(x_0, target) * d.unit  # (B, F)
         if d.weight is not None:
             weight = d.weight(d.abar[t.cpu()]).to(x_0)
@@ -77,6 +89,7 @@ class DiffusionLifter(nn.Module):
         steps: int,
         *,
         flip: bool = True,
+        sampler: str = "ddim",
         first_hypothesis: int = 0,
         hypotheses: int | None = None,
     ):
@@ -84,9 +97,15 @@ class DiffusionLifter(nn.Module):
 
         These are the hypotheses from the first_hypothesis-th on, of so many in all (None: there are no others).
         Both bodies share noise and state, and every step averages them; where the diffusion says `mirror_apart`, each
-        has its own (noise(k) is then called twice), and what is yielded is the mean of both.
+        has its own (noise(k) is then called twice), and what is yielded is the mean of both. `sampler` names a row of
+        SAMPLERS; the diffusion's own step and noise are DDIM's. Raises UserError where the step is another.
         """
         d = self.diffusion
+        if sampler != "ddim" and d.step is not ddim_step:
+            raise UserError(
+                f"--sampler {sampler}: this checkpoint's step is its own; --ddim-coefficients textbook has DDIM's"
+            )
+        own = {"eta": d.eta, "step": d.step} if sampler == "ddim" else {}
         apart, together = flip and d.mirror_apart, flip and not d.mirror_apart
         condition = self.denoiser.condition(batch)
         keypoints = batch.keypoints_2d
@@ -105,7 +124,7 @@ class DiffusionLifter(nn.Module):
             if together:
                 z = torch.cat([z, self.flip(z)])  # (2B, H, F, J, 3)
             times = torch.full((len(z),), t, device=z.device, dtype=torch.long)
-            x_0 = self.denoiser(keypoints, z, times, condition).float()
+            x_0 = self.estimate(keypoints, z, times, condition).float()
             if together:
                 x_0 = mean_of_both(x_0)
             return (d.scale * x_0).clamp(-d.limit * d.scale, d.limit * d.scale)
@@ -113,7 +132,7 @@ class DiffusionLifter(nn.Module):
         def draw(k: int) -> Tensor:
             return torch.cat([noise(k), noise(k)]) if apart else noise(k)
 
-        for x_t, x_0 in reverse_process(denoise, draw, d.abar, steps, eta=d.eta, step=d.step):
+        for x_t, x_0 in SAMPLERS[sampler](denoise, draw, d.abar, steps, **own):
             if apart:
                 x_t, x_0 = mean_of_both(x_t), mean_of_both(x_0)
             yield x_t * (d.unit / d.scale), x_0 * (d.unit / d.scale)
@@ -127,6 +146,7 @@ class DiffusionLifter(nn.Module):
         *,
         flip: bool = True,
         chunk: int | None = None,
+        sampler: str = "ddim",
     ) -> Tensor:
         """Every step's estimates (B, K, H, F, J, 3), metres, root-relative.
 
@@ -140,7 +160,7 @@ class DiffusionLifter(nn.Module):
             estimates = [
                 x_0
                 for _, x_0 in self.reverse(
-                    batch, source, steps, flip=flip, first_hypothesis=first, hypotheses=hypotheses
+                    batch, source, steps, flip=flip, sampler=sampler, first_hypothesis=first, hypotheses=hypotheses
                 )
             ]
             parts.append(torch.stack(estimates, 1))  # (B, K, chunk, F, J, 3)

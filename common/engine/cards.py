@@ -60,7 +60,9 @@ def new_card(settings: Settings, clips: list[Clip]) -> dict:
         "subjects": ",".join(data.subjects_train),
         "fps": clips[0].fps,
         "synthetic": settings.task.demo,
-        "diffusion": {name: _argument(settings, name, skeleton, clips) for name in model.diffusion_options},
+        "diffusion": {
+            name: _argument(settings, name, skeleton, clips) for name in (*model.diffusion_options, "objective")
+        },
         "mean_pose": mean_pose(clips, skeleton.root).tolist(),
         "recipe": recipe_of(settings),
     }
@@ -114,8 +116,9 @@ def resolve(settings: Settings, card: dict) -> dict:
     Raises UserError where a given setting of the model contradicts the card, or the data have another skeleton.
     """
     model = REGISTRY.get(card["model"])
-    card = {**card, "sizes": dict(card["sizes"]), "diffusion": dict(card.get("diffusion", {}))}
-    sizes, diffusion = card["sizes"], card["diffusion"]
+    diffusion = {"objective": "x0"} | card.get("diffusion", {})  # older cards and published files do not say it
+    card = {**card, "sizes": dict(card["sizes"]), "diffusion": diffusion}
+    sizes = card["sizes"]
     settable = model.diffusion_options if model else ()
     for name in sorted(settings.given & set(PARTS["model"].__dataclass_fields__)):
         value = getattr(settings.model, name)

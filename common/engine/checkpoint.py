@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.velocity import trained_for
 from common.engine.card_check import check_content
 from common.engine.log import say
 from common.errors import UserError
@@ -185,6 +186,17 @@ def fill(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     network.load_state_dict(weights)
 
 
+def objective_of(card: dict) -> str:
+    """What the network of a card was trained to say, a word of `common.diffusion.velocity`. Older cards: x_0."""
+    return card.get("diffusion", {}).get("objective", "x0")
+
+
+def same_objective(first: dict, card: dict, source: str) -> None:
+    """Raise UserError where the weights of card `first`, in the file `source`, say something else than `card` asks."""
+    if objective_of(first) != objective_of(card):
+        raise UserError(f"{source}: trained with --objective {objective_of(first)}, this run has {objective_of(card)}")
+
+
 def make_lifter(card: dict, weights: dict[str, Tensor] | None = None) -> DiffusionLifter:
     """The lifter that a card describes, with its weights if given."""
     model = REGISTRY.get(card["model"])
@@ -198,7 +210,10 @@ def make_lifter(card: dict, weights: dict[str, Tensor] | None = None) -> Diffusi
         denoiser = build(card["model"], **card["sizes"])
         if weights is not None:
             denoiser.load_state_dict(weights)
-        return DiffusionLifter(denoiser, skeleton_of(card["skeleton"]), model.diffusion(**card.get("diffusion", {})))
+        diffusion = dict(card.get("diffusion", {}))
+        diffusion.pop("objective", None)
+        diffusion = trained_for(model.diffusion(**diffusion), objective_of(card))
+        return DiffusionLifter(denoiser, skeleton_of(card["skeleton"]), diffusion)
 
 
 def load_model(path: Path | str) -> tuple[nn.Module, dict]:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from common.datasets.windows import Batch, Windows
 from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import window_noise
+from common.diffusion.samplers import network_calls
 from common.engine.chunks import Load, chunk_for, in_chunks
 from common.engine.devices import Place, autocast
 from common.geometry.skeleton import Skeleton
@@ -39,6 +40,13 @@ class Sampling:
     mixes_texts: bool = False  # windows of several actions may not share a batch (`Entry.mixes_texts`)
     flip: bool = True
     repeat: int = 1  # each hypothesis is the mean of so many draws
+    sampler: str = "ddim"  # a row of SAMPLERS
+
+    @property
+    def calls(self) -> int:
+        """How often a window goes through the network."""
+        bodies = 2 if self.flip else 1
+        return self.hypotheses * self.repeat * network_calls(self.sampler, self.steps) * bodies
 
 
 @dataclass
@@ -197,7 +205,8 @@ def sample(lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sa
 
     def draw(draws: int, steps: int, chunk: int) -> Tensor:
         with autocast(place.device, sampling.amp):
-            return lifter.sample(batch, draws, steps, noise, flip=sampling.flip, chunk=chunk).float()
+            how = {"flip": sampling.flip, "sampler": sampling.sampler, "chunk": chunk}
+            return lifter.sample(batch, draws, steps, noise, **how).float()
 
     poses = in_chunks(lifter, load, lambda n: draw(n, 1, n), lambda chunk: draw(load.draws, sampling.steps, chunk))
     if sampling.repeat > 1:
@@ -277,4 +286,5 @@ def estimate_seconds(lifter: DiffusionLifter, windows: Windows, sampling: Sampli
     sample(lifter, windows, batch, probe, place)
     _synchronise(place)
     each = (time.perf_counter() - start) / count
-    return each * len(windows) * sampling.hypotheses * sampling.steps / place.world
+    asked = sampling.hypotheses * sampling.repeat * network_calls(sampling.sampler, sampling.steps)
+    return each * len(windows) * asked / place.world

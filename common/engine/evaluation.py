@@ -83,6 +83,7 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
         "eval_text": told_of,
         "hypotheses": sampling.hypotheses,
         "steps": sampling.steps,
+        "sampler": sampling.sampler,
         "seed": sampling.seed,
         "frames": int(errors.frames.sum()),
         "cost": _cost(lifter, windows, sampling, errors, flop, place),
@@ -128,6 +129,7 @@ def sampling_of(settings: Settings, card: dict) -> Sampling:
         amp=settings.run.amp,
         flip=asked.test_time_augmentation,
         repeat=asked.repeat_n,
+        sampler=asked.sampler,
         neutral=text_told(settings, card) in ("neutral", "both"),
         mixes_texts=mixes_texts(card),
     )
@@ -190,7 +192,8 @@ def _cost(lifter, windows: Windows, sampling: Sampling, errors: Errors, flop: in
     return {
         "parameters": sum(p.numel() for p in lifter.parameters()),
         "flop_per_forward": flop,
-        "flop_per_window": flop * 2 * sampling.hypotheses * sampling.steps,
+        "calls_per_window": sampling.calls,
+        "flop_per_window": flop * sampling.calls,
         "windows": len(windows),
         "seconds": round(errors.seconds, 2),
         "device": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else str(place.device),

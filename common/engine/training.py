@@ -71,8 +71,10 @@ def _train(settings: Settings, place: Place, test: list[Clip] | None, folder: Pa
     else:
         card = new_card(settings, clips)
         torch.manual_seed(settings.run.seed)
-        path = training.pretrained_model
-        lifter = checkpoint.make_lifter(card, checkpoint.load(Path(path))["weights"] if path else None)
+        first = checkpoint.load(Path(training.pretrained_model)) if training.pretrained_model else None
+        if first:
+            checkpoint.same_objective(first["card"], card, training.pretrained_model)
+        lifter = checkpoint.make_lifter(card, first and first["weights"])
     model = entry(card["model"])
     model.prepare(lifter.denoiser, settings.model.prompts, settings.model.clip_weights, settings.run.offline)
     lifter.to(place.device)
@@ -139,7 +141,7 @@ def _recipe(settings: Settings, card: dict) -> LifterRecipe:
         learning_rate=training.learning_rate,
         lr_decay=training.lr_decay,
         augment=not training.no_data_augmentation,
-        squared=published and entry(card["model"]).squared_gradient,
+        squared=published and entry(card["model"]).squared_gradient and checkpoint.objective_of(card) == "x0",
         neutral=0.0 if published else 0.15,
         seed=settings.run.seed,
         amp=settings.run.amp,

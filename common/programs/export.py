@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from common.diffusion.lifter import Diffusion, DiffusionLifter
+from common.diffusion.velocity import read_pose
 from common.door import guarded
 from common.engine.card_check import check_content
 from common.errors import UserError
@@ -42,9 +43,11 @@ class DenoisingStep(nn.Module):
     screen units.
     """
 
-    def __init__(self, denoiser: nn.Module, action: str | None = None):
+    def __init__(self, denoiser: nn.Module, action: str | None = None, reading: Tensor | None = None):
+        """reading: the diffusion's, where the network says velocities."""
         super().__init__()
         self.denoiser = denoiser.eval()
+        self.register_buffer("reading", None if reading is None else reading.float())
         self.held = _condition(denoiser, action)
 
     @property
@@ -57,7 +60,9 @@ class DenoisingStep(nn.Module):
             condition = dataclasses.replace(condition, intrinsics=intrinsics)
         if condition is not None and hasattr(condition, "index"):  # every window has the one action
             condition = dataclasses.replace(condition, index=torch.zeros_like(t))
-        return self.denoiser(x_2d, x_t, t, condition)
+        if self.reading is None:
+            return self.denoiser(x_2d, x_t, t, condition)
+        return read_pose(self.denoiser, self.reading, x_2d, x_t, t, condition)
 
 
 def _condition(denoiser: nn.Module, action: str | None):
@@ -78,11 +83,13 @@ def export_onnx(
     *,
     noisy_frames: int | None = None,
     action: str | None = None,
+    reading: Tensor | None = None,
     metadata: dict | None = None,
 ) -> float:
     """Write one denoising step as ONNX, batch and hypotheses dynamic; returns the largest difference found, metres.
 
     noisy_frames: frames of x_t where they differ from those of x_2d (networks that answer for the middle frame);
+    reading: `Diffusion.reading`, so that a network of velocities is exported as a step that gives x_0, too;
     metadata goes into the file as JSON under 'lifter'. The file is compared with PyTorch by onnxruntime at several
     sizes. Raises UserError where the extra packages are missing, RuntimeError where the answers differ.
     """
@@ -93,7 +100,7 @@ def export_onnx(
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    step = DenoisingStep(denoiser.cpu().float(), action).eval()
+    step = DenoisingStep(denoiser.cpu().float(), action, reading).eval()
     names = ["x_2d", "x_t", "t", "intrinsics"][: 4 if step.reads_camera else 3]
     example = _inputs(2, 3, frames, noisy_frames or frames, joints)[: len(names)]
     batch, hypotheses = torch.export.Dim("batch", min=1, max=65536), torch.export.Dim("hypotheses", min=1, max=65536)
@@ -222,7 +229,8 @@ def _run(options: argparse.Namespace) -> None:
         noisy = 1 if REGISTRY[card["model"]].centre_only else None
         difference = export_onnx(
             lifter.denoiser, options.onnx, card["frames"], card["joints"],
-            noisy_frames=noisy, action=options.action, metadata=lifter_metadata(lifter, card),
+            noisy_frames=noisy, action=options.action, reading=lifter.diffusion.reading,
+            metadata=lifter_metadata(lifter, card),
         )  # fmt: skip
         print(f"{options.onnx}: within {difference:.1e} of PyTorch")
     if options.safetensors:

@@ -149,10 +149,11 @@ DEMO_ACTIONS = ("Walking", "Directions", "Greeting", "Phoning", "Waiting")
 # Flags of the common table that mean nothing here; a typed one is refused rather than passed over.
 REFUSED = (
     *("render", "viewer", "compile", "by_subject", "export_training_curves", "patience", "max_time", "repeat_n"),
-    *("max_steps", "max_seconds", "pretrained_model"),
+    *("max_steps", "max_seconds", "pretrained_model", "objective"),
 )
 # What --as-published stands for.
 PUBLISHED = {"protocol": "published", "variant": "published", "select": "test", "root": "gt", "target_split": "test"}
+PUBLISHED |= {"sampler": "ddim"}
 
 OWN = flags_of(AdaptationSettings)
 FLAGS = replaced(LIFTING, OWN)

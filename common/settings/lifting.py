@@ -31,6 +31,8 @@ from common.settings.ranges import (
 )
 
 EVERYTHING = ("*",)  # of a comma list: all that there is
+OBJECTIVES = ("x0", "velocity")  # those of common.diffusion.velocity
+SAMPLERS = ("ddim", "dpm++", "heun", "euler")  # those of common.diffusion.samplers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +143,12 @@ class ModelSettings:
         "--clip_denoised", help="Diff3DHPE: clamp each estimate to the unit", default=True, type=yes_no
     )
     clip_loss: bool = flag("--clip_loss", help="Diff3DHPE: cap the loss weight at 3", default=True, type=yes_no)
+    objective: str = flag(
+        "--objective",
+        help="what the network is trained to say: the pose x_0, or the velocity of straight paths (flow matching)",
+        default="x0",
+        choices=OBJECTIVES,
+    )
     unit: float | None = flag(
         "--unit",
         help="Diff3DHPE: metres of one network unit (default: from the training data)",
@@ -208,9 +216,15 @@ class EvaluationSettings:
         "-sampling_timesteps",
         "--sampling-timesteps",
         "--sampling_timesteps",
-        help="DDIM steps K",
+        help="sampling steps K",
         default=1,
         type=STEPS,
+    )
+    sampler: str = flag(
+        "--sampler",
+        help="how the steps go: stochastic DDIM, DPM-Solver++(2M), Heun (two calls a step), Euler",
+        default="ddim",
+        choices=SAMPLERS,
     )
     repeat_n: int = flag(
         "--repeat_n", help="draw so many times the hypotheses and take means (Diff3DHPE)", default=1, type=COUNT
@@ -339,6 +353,8 @@ class Settings:
         return replace(self, **{part: replace(getattr(self, part), **new) for part, new in parts.items()})
 
 
+PUBLISHED_SAMPLING = {"sampler": "ddim", "objective": "x0"}  # what was published knows no other
+
 _PART_OF = {f.name: part for part, cls in PARTS.items() for f in fields(cls)}
 FLAGS = flags_of(*PARTS.values())
 
@@ -374,10 +390,10 @@ def settle(parsed: Parsed, variants: Mapping[str, bool], own: Collection[str] = 
     if values["as_published"]:
         published = {"protocol": "published", "select": "test"}
         published |= {"variant": "published"} if variants.get(values["model"]) else {}
-        for name, value in published.items():
+        for name, value in (published | PUBLISHED_SAMPLING).items():
             if parsed.typed.get(name, value) != value:
                 raise UserError(f"--as-published sets --{name} {value}; leave out --{name} {parsed.typed[name]}")
-        values |= published
+        values |= published | PUBLISHED_SAMPLING
     people = DataSettings().subjects_train
     if values["dataset"] == "humaneva15" and not values["h36m_pretrain"] and values["subjects_train"] == people:
         raise UserError("-d humaneva15: main_humaneva.py has its people and windows; here type -str and -ste")
@@ -403,6 +419,10 @@ def check(settings: Settings) -> None:
         raise UserError(
             f"-sampling_timesteps {sampling.sampling_timesteps} exceeds the schedule's {settings.model.timesteps}"
         )
+    if settings.model.single_pass and settings.model.objective != "x0":
+        raise UserError("--single-pass has no noise, so there is no velocity; leave out --objective")
+    if sampling.sampler != "ddim" and "ddim_sampling_eta" in settings.given:
+        raise UserError(f"--ddim_sampling_eta is DDIM's noise; --sampler {sampling.sampler} adds none")
     if settings.model.single_pass and (sampling.hypotheses, sampling.sampling_timesteps) != (1, 1):
         raise UserError("--single-pass has no noise: one hypothesis and one step are all there is")
 

@@ -167,7 +167,7 @@ class WildSettings:
 
 PRESET = {"hypotheses": 5, "sampling_timesteps": 2}
 STREAM = {"hypotheses": 1, "sampling_timesteps": 1, "test_time_augmentation": False}  # with --stream, unless typed
-_TAKEN = ("hypotheses", "sampling_timesteps", "test_time_augmentation")  # of the common table
+_TAKEN = ("hypotheses", "sampling_timesteps", "sampler", "test_time_augmentation")  # of the common table
 FLAGS = (
     *flags_of(InputSettings, LiftingSettings),
     *(row for row in LIFTING if row.destination in _TAKEN),

@@ -155,7 +155,8 @@ def lift_stream(
             (),
             torch.zeros(1, dtype=torch.long),
         )
-        poses = model.lifter.sample(batch, sampling.hypotheses, sampling.steps, noise, flip=sampling.flip)
+        how = {"flip": sampling.flip, "sampler": sampling.sampler}
+        poses = model.lifter.sample(batch, sampling.hypotheses, sampling.steps, noise, **how)
         pose = poses[:, -1].mean(1).cpu().numpy()  # (1, F, J, 3)
         pose[..., root, :] = 0
         return pose

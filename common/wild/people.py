@@ -52,7 +52,7 @@ def camera_of(asked: LiftingSettings, size: tuple[int, int]) -> Camera:
 def sampling_of(settings: WildSettings) -> Sampling:
     asked = settings.sampling
     return Sampling(asked.hypotheses, asked.sampling_timesteps, WINDOWS, settings.lifting.seed, neutral=True,
-                    flip=asked.test_time_augmentation)  # fmt: skip
+                    flip=asked.test_time_augmentation, sampler=asked.sampler)  # fmt: skip
 
 
 def lift_people(

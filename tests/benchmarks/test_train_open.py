@@ -61,3 +61,13 @@ def test_the_learning_rate_rises_and_falls():
     rates = [train_open.rate(u, 3000) for u in (0.0, 0.11, 0.2, 0.5, 0.9, 1.0)]
     assert rates[0] < 0.1 < rates[1] <= 1.0 and rates[1:] == sorted(rates[1:], reverse=True)
     assert rates[-1] == train_open.FLOOR
+
+
+def test_a_velocity_companion(motion, tmp_path, capsys):
+    assert run(motion, tmp_path, "--steps", "2", "--hold", "S8", "--objective", "velocity") == 0
+    assert checkpoint.load(tmp_path / train_open.NAME)["card"]["diffusion"]["objective"] == "velocity"
+    assert run(motion, tmp_path, "--steps", "4", "--hold", "S8") == 2
+    assert "trained with --objective velocity, this run has x0" in capsys.readouterr().err
+    started = ["--start", str(tmp_path / train_open.NAME)]
+    assert run(motion, tmp_path / "other", "--steps", "2", "--hold", "S8", *started) == 2
+    assert "trained with --objective velocity" in capsys.readouterr().err

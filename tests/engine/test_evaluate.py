@@ -166,7 +166,7 @@ class Wrong:
     def eval(self):
         return self
 
-    def sample(self, batch, hypotheses, steps, noise, *, flip, chunk):
+    def sample(self, batch, hypotheses, steps, noise, *, flip, chunk, sampler):
         poses = batch.positions_3d[:, None, None].repeat(1, steps, hypotheses, 1, 1, 1)
         for b, row in enumerate(batch.rows.tolist()):
             clip = self.windows.clip_of[row]
