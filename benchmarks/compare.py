@@ -87,17 +87,22 @@ def settings_of(
 
 
 def run(label: str, settings: Settings, argv: list[str], place: devices.Place) -> dict:
-    """Train and evaluate one model, or take the finished run that the same command left."""
+    """Train and evaluate one model. A finished run of the same command is taken as it is, a broken-off one goes on."""
     folder = Path(settings.run.checkpoint)
     done, report_file = folder / "compare.json", folder / "report.json"
-    if done.is_file() and report_file.is_file():
-        left = json.loads(done.read_text(encoding="utf-8"))
-        if left["arguments"] == argv:
+    if done.is_file():
+        left, begun = json.loads(done.read_text(encoding="utf-8")), (folder / "last.bin").is_file()
+        if left["arguments"] != argv and begun:
+            raise UserError(f"{folder}: holds a run with other settings; give another -c or remove it")
+        if "run" in left and report_file.is_file():
             say(f"{folder}: finished before; taken as it is")
             return run_of(_read(report_file), label, **left["run"])
-        raise UserError(f"{folder}: holds a run with other settings; give another -c or remove it")
-    say(f"{label}, seed {settings.run.seed}: training in {folder}")
+        if begun:
+            settings = settings.changed(resume="last.bin")
+    say(f"{label}, seed {settings.run.seed}: {'going on' if settings.training.resume else 'training'} in {folder}")
     commit = commit_of(ROOT)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_json(done, {"arguments": argv})
     report = train(settings, place)
     history = checkpoint.load(checkpoint.find(folder, "last.bin"))["history"]
     facts = {

@@ -35,12 +35,12 @@ from common.engine.cards import mean_pose
 from common.engine.devices import Place
 from common.engine.evaluate import Errors, Sampling, evaluate
 from common.engine.evaluation import mean_pose_errors
-from common.engine.trainer import LifterRecipe, LifterTrainer
+from common.engine.recipe import LifterRecipe
+from common.engine.trainer import LifterTrainer
 from common.errors import UserError
 from common.files.reading import load_archive
 from common.geometry.camera import Camera, pixels_to_screen
 from common.geometry.skeleton import COCO_17, H36M_17, H36M_17_OF_32, joint_map
-from common.models import build
 from common.models.blocks import choose_attention
 from common.wild.cleaning import fill_gaps
 
@@ -54,7 +54,6 @@ OTHER_POSTURE = 0.25  # share of the pieces
 AS_COCO = 0.75  # share of the pieces whose 2D are mapped COCO keypoints
 UNSEEN = {("Knee", "Ankle"): 0.06, ("Hip", "Knee", "Ankle"): 0.02, ("Ankle",): 0.03, ("Elbow", "Wrist"): 0.02}
 GUESSED, GUESS = 0.4, 0.15  # share of the pieces whose focal length is a guess; the guess's spread in log length
-WARM_UP, FLOOR = 300, 0.01  # steps of the learning rate's rise; share of it at the end of its cosine
 
 
 def load_takes(folder: Path, subjects: tuple[str, ...]) -> list[tuple[str, str, np.ndarray]]:
@@ -197,11 +196,6 @@ def share_used(args, trainer: LifterTrainer) -> float:
     return trainer.seconds / (60 * args.minutes) if args.minutes else trainer.steps_done / args.steps
 
 
-def rate(used: float, steps: int) -> float:
-    """The share of the learning rate after a share `used` of the steps: a short rise, then half a cosine."""
-    return min(1.0, (used * steps + 20) / WARM_UP) * max(FLOOR, 0.5 * (1 + np.cos(np.pi * used)))
-
-
 def main(argv: list[str] | None = None) -> int:
     return guarded(_main, __doc__, argv)
 
@@ -247,40 +241,41 @@ def _main(description: str, argv: list[str] | None) -> int:
         epochs=10**6,
         batch=args.batch,
         learning_rate=args.lr,
+        schedule="cosine",
+        warm_up=300,
         weight_decay=0.05,
         seed=args.seed,
         amp=args.amp,
-        max_steps=args.steps,
+        max_steps=None if args.minutes else args.steps,
         max_seconds=60 * args.minutes if args.minutes else None,
-        towards_noise=not args.uniform,
+        times="uniform" if args.uniform else "noise",
         average=args.average,
     )
-    trainer = LifterTrainer(lifter, Windows(judged, H36M_17, FRAMES, device=place.device), recipe, place)
+
+    def source(epoch: int) -> Windows:
+        clips = views(takes, epoch, 1) if args.plain else training_views(takes, args.seed, epoch)
+        return Windows(clips, H36M_17, FRAMES, stride=FRAMES - epoch % 5, device=place.device)
+
+    judge = Windows(judged, H36M_17, FRAMES, device=place.device)
+    trainer = LifterTrainer(lifter, judge, recipe, place, source=source)
     state = args.output / "training.bin"
     if state.is_file():
         resume(trainer, checkpoint.load(state), card, state)
         print(f"going on after epoch {trainer.epoch}, {trainer.steps_done} of {args.steps} steps", flush=True)
     while (used := share_used(args, trainer)) < 1:
-        for group in trainer.optimizer.param_groups:
-            group["lr"] = args.lr * rate(used, args.steps)
         epoch = trainer.epoch + 1
-        clips = views(takes, epoch, 1) if args.plain else training_views(takes, args.seed, epoch)
-        trainer.windows = Windows(clips, H36M_17, FRAMES, stride=FRAMES - epoch % 5, device=place.device)
 
         def validate() -> dict:
             if trainer.epoch % 5:
                 return {"valid_mm": None}
-            network = build(card["model"], **card["sizes"])
-            network.load_state_dict(trainer.weights()["weights"])
-            kept, lifter.denoiser = lifter.denoiser, network.to(place.device)
-            errors = score(lifter, judged, place, 1, 1)
-            lifter.denoiser = kept
+            with trainer.averaged():
+                errors = score(lifter, judged, place, 1, 1)
             return {"valid_mm": float(errors.mean("protocol_1", np.ones(len(judged), bool))[0, 0])}
 
         row = trainer.run_epoch(validate)
         card["epoch"] = row["epoch"]
         save(args.output / NAME, card, trainer)
-        checkpoint.save(state, {"card": card, "raw": raw(lifter), **trainer.weights(), **trainer.state()})
+        checkpoint.save(state, {"card": card, **trainer.weights(), **trainer.state()})
         valid = "" if row["valid_mm"] is None else f", held out {row['valid_mm']:.1f} mm"
         minutes = trainer.seconds / 60
         print(f"epoch {epoch}: {row['train_mm']:.1f} mm{valid}, {used:.0%}, {minutes:.1f} minutes", flush=True)
@@ -288,22 +283,13 @@ def _main(description: str, argv: list[str] | None) -> int:
     return 0
 
 
-def raw(lifter) -> dict:
-    """The weights themselves, beside their moving average."""
-    return {key: value.detach().cpu() for key, value in lifter.denoiser.state_dict().items()}
-
-
 def resume(trainer: LifterTrainer, content: dict, card: dict, path: Path) -> None:
     other = [key for key in ("model", "sizes", "seed", "subjects", "fps") if content["card"].get(key) != card[key]]
     checkpoint.same_objective(content["card"], card, str(path))
     if other:
         raise UserError(f"{path}: a run with another {', '.join(other)}; give another folder with -o")
-    trainer.lifter.denoiser.load_state_dict(content["raw"])
-    if trainer.average:
-        trainer.average.module.load_state_dict(content["weights"])
+    trainer.lifter.denoiser.load_state_dict(content.get("raw", content["weights"]))
     trainer.restore(content)
-    if trainer.average:
-        trainer.average.n_averaged.fill_(trainer.steps_done)
 
 
 def save(path: Path, card: dict, trainer: LifterTrainer) -> None:
@@ -322,7 +308,7 @@ def finish(args, card: dict, place: Place, trainer: LifterTrainer) -> None:
     if not args.hold and (args.data / "data_2d_h36m_cpn_ft_h36m_dbb.npz").is_file():
         tests["Human3.6M's cameras"] = [at_rate(c) for c in load_h36m(args.data, "cpn_ft_h36m_dbb", list(HELD_OUT))]
     card["errors_mm"] = {n: figures(card, score(lifter, clips, place, 5, 5), clips) for n, clips in tests.items()}
-    fields = ("batch", "learning_rate", "weight_decay", "amp", "towards_noise", "average")
+    fields = ("batch", "learning_rate", "weight_decay", "amp", "times", "average")
     card["recipe"] = {k: v for k, v in asdict(trainer.recipe).items() if k in fields}
     card["recipe"] |= {"varied": not args.plain, "steps": trainer.steps_done, "minutes": round(trainer.seconds / 60, 1)}
     save(args.output / NAME, card, trainer)

@@ -26,6 +26,7 @@ PARTS = {  # bones that grow together, by the joint at their end, without its si
 }
 # Of a part's log length.
 SPREAD = {"hips": 0.1, "thighs": 0.05, "shins": 0.05, "trunk": 0.06, "head": 0.1, "shoulders": 0.08, "arms": 0.06}
+OTHERS = 0.06  # of a bone that is none of these
 ADULT = (0.0, 0.06)  # mean and spread of an adult's log size
 CHILD = (0.55, 0.95)  # a child's size, as shares of the usual
 CHILDREN = 0.05  # of all people
@@ -53,13 +54,18 @@ def assembled(parts: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 
 def _part(joint: str) -> str:
-    return PARTS[joint[1:] if joint[0] in "LR" and joint[1:] in PARTS else joint]
+    """The part of a bone that ends in this joint; a joint of another layout is a part of its own, with its twin's."""
+    bare = joint[1:] if joint[0] in "LR" else joint
+    return PARTS.get(bare) or PARTS.get(joint) or bare
 
 
-def with_proportions(poses: np.ndarray, skeleton: Skeleton, rng: np.random.Generator) -> np.ndarray:
+def with_proportions(
+    poses: np.ndarray, skeleton: Skeleton, rng: np.random.Generator, *, upright: bool = True
+) -> np.ndarray:
     """The same motion by another body: of another size, a child's now and then, with limbs of other lengths.
 
-    Left and right stay alike. Feet that stood still may slide by a little; the root's height goes with the legs'.
+    Left and right stay alike. Feet that stood still may slide by a little; the root's height goes with the legs', or,
+    where z is not upwards (`upright` False), the root stays.
     """
     child = rng.random() < CHILDREN
     size = rng.uniform(*CHILD) if child else np.exp(rng.normal(*ADULT))
@@ -67,8 +73,12 @@ def with_proportions(poses: np.ndarray, skeleton: Skeleton, rng: np.random.Gener
     factors["head"] *= size**-HEAD_KEEPS if child else 1.0
     parts = bones(poses, skeleton)
     for joint, _ in skeleton.edges:
-        parts[:, joint] *= factors[_part(skeleton.joints[joint])]
-    parts[:, skeleton.root] *= (factors["thighs"] + factors["shins"]) / 2
+        part = _part(skeleton.joints[joint])
+        if part not in factors:
+            factors[part] = size * np.exp(rng.normal(0, OTHERS))
+        parts[:, joint] *= factors[part]
+    if upright:
+        parts[:, skeleton.root] *= (factors["thighs"] + factors["shins"]) / 2
     return assembled(parts, skeleton)
 
 

@@ -64,11 +64,14 @@ class DiffusionLifter(nn.Module):
         """The loss of `training_losses`."""
         return self.training_losses(batch, t, noise)[0]
 
-    def training_losses(self, batch, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def training_losses(
+        self, batch, t: Tensor, noise: Tensor, terms: Callable[..., Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """(loss, MPJPE in metres) summed over the batch's real frames: divide by `batch.mask.sum()`.
 
         batch: keypoints_2d (B, F, J, 2), positions_3d (B, F, J, 3), mask (B, F); t (B,); noise (B, F, J, 3). The
         loss is MPJPE in metres (D3DP, eq. 6), or the weighted squared error where the diffusion has a weight.
+        terms(losses (B, F), x_0, target, mask, t), poses in metres, makes something else of it.
         """
         d = self.diffusion
         target = batch.positions_3d / d.unit
@@ -80,6 +83,8 @@ class DiffusionLifter(nn.Module):
         if d.weight is not None:
             weight = d.weight(d.abar[t.cpu()]).to(x_0)
             losses = weight[:, None] * ((x_0 - target) ** 2).mean((-2, -1))
+        if terms is not None:
+            losses = terms(losses, x_0 * d.unit, batch.positions_3d, batch.mask, t)
         return (losses * batch.mask).sum(), (errors.detach() * batch.mask).sum()
 
     def reverse(

@@ -20,7 +20,8 @@ _SIZES = {"number_of_frames": "frames", "channels": "channels", "depth": "depth"
 RECIPE = (
     *("dataset", "keypoints", "subjects_train", "actions", "subset", "downsample", "labels", "h36m_pretrain"),
     *("protocol", "stride", "batch_size", "learning_rate", "lr_decay", "no_data_augmentation", "select", "seed"),
-    *("amp", "debug", "subjects_test"),
+    *("schedule", "warm_up", "weight_decay", "average", "times", "loss_weight", "velocity_loss", "bone_loss"),
+    *("vary", "drop_path", "amp", "debug", "subjects_test"),
 )
 # Of these, what a resumed run may change; the card's history tells it.
 CHANGEABLE = ("learning_rate", "amp")
@@ -38,6 +39,8 @@ def new_card(settings: Settings, clips: list[Clip]) -> dict:
         "depth": chosen.depth,
         **{name: _argument(settings, name, skeleton, clips) for name in model.options},
     }
+    if chosen.variant not in ("published", *model.variants, "default"):
+        raise UserError(f"--variant {chosen.variant}: {chosen.model} has none; it has {', '.join(model.variants)}")
     for name in ("frames", "channels", "depth"):
         if sizes[name] < 1:
             raise UserError(f"the number of {name} must be positive, not {sizes[name]}")
@@ -46,7 +49,7 @@ def new_card(settings: Settings, clips: list[Clip]) -> dict:
     return {
         "model": chosen.model,
         "sizes": sizes,
-        "variant": chosen.variant if model.variants else "default",
+        "variant": chosen.variant if chosen.variant in model.variants else "default",
         "frames": chosen.number_of_frames,
         "joints": len(skeleton),
         "skeleton": describe(skeleton),

@@ -19,7 +19,7 @@ from common.files.writing import whole_file
 from common.geometry.skeleton import SKELETONS, skeleton_of
 from common.models import REGISTRY, build
 
-VERSION = 1
+VERSION = 2  # 2: GraphDiffu's variant 'default' is another network; before, it was what is now 'paper'
 
 # Names that published files carry beside the network and that nothing reads.
 _PREFIX = re.compile(r"^(module\.|pose_estimator\.|model\.)+")
@@ -109,7 +109,8 @@ def load(path: Path) -> dict:
             check_content(content, path)
         if content["card"].get("version", 0) > VERSION:
             raise UserError(f"{path}: written by a newer version of this program; update to read it")
-        return content
+        model = REGISTRY.get(content["card"]["model"])
+        return content | {"card": model.older(content["card"]) | {"version": VERSION}} if model else content
     state = next((content[key] for key in _WEIGHT_KEYS if key in content), content)
     if not isinstance(state, dict) or not any(isinstance(v, Tensor) for v in state.values()):
         raise UserError(f"{path}: no network in this file; keys: {', '.join(map(str, list(content)[:8]))}")

@@ -9,36 +9,22 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from common.datasets.windows import Windows
 from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import seed_of
 from common.engine.devices import Place, autocast
+from common.engine.recipe import LifterRecipe, Recipe, average_of, draw_steps, loss_terms, rate, set_drop_path
 from common.errors import UserError
 from common.models.blocks import share_batch
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What every training is told. `batch` counts the rows (windows, frames) of a step, over all processes."""
-
-    epochs: int
-    batch: int
-    learning_rate: float
-    lr_decay: float = 1.0  # factor on the rate after each epoch
-    seed: int = 1
-    amp: bool = False
-    limit: int | None = None  # at most so many steps an epoch
-    max_steps: int | None = None  # end the run after so many steps
-    max_seconds: float | None = None  # end the run after so much time in training steps
 
 
 class Trainer(ABC):
@@ -143,38 +129,24 @@ class Trainer(ABC):
         return UserError(f"training diverged (the {what} not finite); {self.advice}; the last checkpoint is intact")
 
 
-@dataclass(frozen=True, kw_only=True)
-class LifterRecipe(Recipe):
-    """How to train a lifter."""
-
-    learning_rate: float = 6e-5
-    lr_decay: float = 0.993
-    weight_decay: float = 0.1
-    augment: bool = True  # mirrored windows too
-    squared: bool = False  # the published gradient, of L^2 / 2
-    neutral: float = 0.0  # share of windows whose action the network is not told
-    towards_noise: bool = False  # draw the diffusion step as T (1 - u^2), u uniform: most where sampling starts
-    average: float = 0.0  # decay of the moving average of the weights that is stored; 0: the weights themselves
-
-
 class _Objective(nn.Module):
     """The lifter's loss as a forward pass, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, lifter: DiffusionLifter, loss: Callable | None):
+    def __init__(self, lifter: DiffusionLifter, loss: Callable | None, terms: Callable | None):
         super().__init__()
-        self.lifter = lifter
-        self.loss = loss
+        self.lifter, self.loss, self.terms = lifter, loss, terms
 
     def forward(self, batch, t, noise):
         """(loss, error in metres) summed over the real frames; a loss of one's own counts as its error."""
         if self.loss is None:
-            return self.lifter.training_losses(batch, t, noise)
+            return self.lifter.training_losses(batch, t, noise, self.terms)
         loss = self.loss(self.lifter, batch)
         return loss, loss.detach()
 
 
 class LifterTrainer(Trainer):
-    """Trains a lifter on windows. `loss(lifter, batch)` replaces the diffusion loss (single-pass training)."""
+    """Trains a lifter on windows. `loss(lifter, batch)` replaces the diffusion loss (single-pass training); `source`
+    makes the windows of an epoch, where they differ from one to the next."""
 
     def __init__(
         self,
@@ -184,14 +156,18 @@ class LifterTrainer(Trainer):
         place: Place,
         *,
         loss: Callable | None = None,
+        source: Callable[[int], Windows] | None = None,
     ):
-        self.lifter, self.windows = lifter, windows
+        self.lifter, self.windows, self.source = lifter, windows, source
+        if recipe.drop_path is not None:
+            set_drop_path(lifter.denoiser, recipe.drop_path)
         trained = [p for p in lifter.parameters() if p.requires_grad]
         fused = place.device.type in ("cpu", "cuda")
         optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=fused)
         super().__init__(recipe, optimizer, place)
-        self.objective: nn.Module = _Objective(lifter, loss)
-        update = get_ema_multi_avg_fn(recipe.average)
+        terms = loss_terms(recipe, lifter.skeleton, lifter.diffusion.abar)
+        self.objective: nn.Module = _Objective(lifter, loss, terms)
+        update = average_of(recipe.average)
         self.average = AveragedModel(lifter.denoiser, multi_avg_fn=update) if recipe.average else None
         if place.world > 1:
             ids = [place.device.index] if place.device.type == "cuda" else None
@@ -201,14 +177,54 @@ class LifterTrainer(Trainer):
         return (self.lifter,)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
-        network = self.average.module if self.average else self.lifter.denoiser
-        return {"weights": {key: value.detach().cpu() for key, value in network.state_dict().items()}}
+        """The moving average where there is one, and then the weights themselves as 'raw', to go on from."""
+        raw = {key: value.detach().cpu() for key, value in self.lifter.denoiser.state_dict().items()}
+        if not self.average:
+            return {"weights": raw}
+        average = self.average.module.state_dict()
+        return {"weights": {key: value.detach().cpu() for key, value in average.items()}, "raw": raw}
+
+    def restore(self, content: dict) -> None:
+        super().restore(content)
+        if self.average:
+            self.average.module.load_state_dict(content["weights"])
+            self.average.n_averaged.fill_(self.steps_done)
+            self.lifter.denoiser.load_state_dict(content["raw"])
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within, the lifter has the weights that are stored."""
+        trained = self.lifter.denoiser
+        if self.average:
+            self.lifter.denoiser = self.average.module.train(trained.training)
+        try:
+            yield
+        finally:
+            self.lifter.denoiser = trained
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
         """This epoch's order of windows, plain (row < W) and mirrored (row >= W)."""
+        if self.source:
+            self.windows = self.source(epoch)
         count = len(self.windows) * (2 if self.recipe.augment else 1)
         generator = torch.Generator().manual_seed(seed_of(self.recipe.seed, "order", epoch))
         return torch.randperm(count, generator=generator).split(self.recipe.batch)
+
+    def share_done(self, epoch: int, step: int) -> float:
+        """The share of the run that is behind this step of this epoch; the same answer in every process."""
+        recipe = self.recipe
+        if recipe.max_steps:
+            return self.steps_done / recipe.max_steps
+        if recipe.max_seconds:
+            seconds = torch.tensor(self.seconds, device=self.place.device)
+            return float(self.place.sum(seconds)) / self.place.world / recipe.max_seconds
+        rows = len(self.windows) * (2 if recipe.augment else 1)
+        steps = min(-(-rows // recipe.batch), recipe.limit or math.inf)
+        return (epoch - 1 + step / steps) / recipe.epochs
+
+    def end(self, epoch: int) -> None:
+        if self.recipe.schedule == "exponential":
+            super().end(epoch)
 
     def summary(self, sums: Tensor, steps: int) -> dict[str, float]:
         error, frames = sums.tolist()
@@ -220,7 +236,7 @@ class LifterTrainer(Trainer):
         count = len(self.windows)
         seed = seed_of(recipe.seed, "step", epoch, step)
         generator = torch.Generator().manual_seed(seed)
-        t = self._draw_steps(len(rows), generator)
+        t = draw_steps(recipe.times, len(rows), len(self.lifter.diffusion.abar), generator)
         noise = torch.randn(len(rows), *self._pose_shape(), generator=generator)
         untold = torch.rand(len(rows), generator=generator) < recipe.neutral
         torch.manual_seed(seed)  # stochastic depth
@@ -239,17 +255,14 @@ class LifterTrainer(Trainer):
             loss = loss * (place.sum(summed.detach().clone()) / everyone)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if recipe.schedule != "exponential":
+            share = rate(recipe.schedule, self.share_done(epoch, step), self.steps_done, recipe.warm_up)
+            for group in self.optimizer.param_groups:
+                group["lr"] = recipe.learning_rate * share
         self.optimizer.step()
         if self.average:
             self.average.update_parameters(self.lifter.denoiser)
         return torch.stack([error.float(), weight * batch.mask.sum().float()])
-
-    def _draw_steps(self, count: int, generator: torch.Generator) -> Tensor:
-        steps = len(self.lifter.diffusion.abar)
-        if not self.recipe.towards_noise:
-            return torch.randint(steps, (count,), generator=generator)
-        u = torch.rand(count, generator=generator)
-        return ((1 - u * u) * steps).long().clamp_max(steps - 1)
 
     def _pose_shape(self) -> tuple[int, ...]:
         return (self.windows.output, len(self.windows.skeleton), 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from common.datasets import data_set_of, hold_out, load_clips
+from common.datasets.augment import usable, varied
 from common.datasets.clips import Clip
 from common.datasets.windows import CUTS, Windows
 from common.diffusion.lifter import DiffusionLifter
@@ -21,8 +23,9 @@ from common.engine.evaluation import evaluate_checkpoint, warn_of_shared_subject
 from common.engine.folder import claimed, set_aside
 from common.engine.log import say
 from common.engine.opening import Opened
+from common.engine.recipe import lifter_recipe, variations, with_recipe
 from common.engine.run import Plan, run
-from common.engine.trainer import LifterRecipe, LifterTrainer
+from common.engine.trainer import LifterTrainer
 from common.errors import UserError
 from common.files.limits import understanding
 from common.models import entry
@@ -59,7 +62,10 @@ def _train(settings: Settings, place: Place, test: list[Clip] | None, folder: Pa
         for line in said:
             notice(line)
         changed = changes(card, settings)
+        settings = with_recipe(settings, published="recipe" not in card)  # before cards told, all learned as published
         card["history"], card["recipe"] = [*card.get("history", []), *changed], recipe_of(settings)
+    else:
+        settings = with_recipe(settings)
     data, training = settings.data, settings.training
     clips = load_clips(data, "train", notice)
     if test is None and (training.select == "test" or not training.no_eval):
@@ -95,7 +101,14 @@ def _train(settings: Settings, place: Place, test: list[Clip] | None, folder: Pa
     windows = cut(chosen, stride=training.stride, count_padding=data.published, starts_of=starts_of)
     judge = cut(judged, published_test=data.published) if judged else None
     trainer = LifterTrainer(
-        lifter, windows, _recipe(settings, card), place, loss=model.loss(card["sizes"], data.published)
+        lifter,
+        windows,
+        lifter_recipe(
+            settings, card["frames"], squared=model.squared_gradient and checkpoint.objective_of(card) == "x0"
+        ),
+        place,
+        loss=model.loss(card["sizes"], data.published),
+        source=_varying(settings, chosen, partial(cut, stride=training.stride), notice),
     )
     if content:
         trainer.restore(content)
@@ -133,22 +146,18 @@ def _split(clips: list[Clip], test: list[Clip] | None, select: str, notice) -> t
     return training, held
 
 
-def _recipe(settings: Settings, card: dict) -> LifterRecipe:
-    training, published = settings.training, settings.published
-    return LifterRecipe(
-        epochs=training.epochs,
-        batch=max(1, training.batch_size // card["frames"]),
-        learning_rate=training.learning_rate,
-        lr_decay=training.lr_decay,
-        augment=not training.no_data_augmentation,
-        squared=published and entry(card["model"]).squared_gradient and checkpoint.objective_of(card) == "x0",
-        neutral=0.0 if published else 0.15,
-        seed=settings.run.seed,
-        amp=settings.run.amp,
-        limit=2 if settings.run.debug else None,
-        max_steps=training.max_steps,
-        max_seconds=training.max_seconds,
-    )
+def _varying(settings: Settings, clips: list[Clip], cut: Callable, notice) -> Callable[[int], Windows] | None:
+    """What makes the windows of an epoch where the recipe varies the training data; None where it does not."""
+    kinds = usable(variations(settings), clips, notice)
+    if not kinds:
+        return None
+    least = settings.model.number_of_frames
+
+    def source(epoch: int) -> Windows:
+        rng = np.random.default_rng([settings.run.seed, epoch])
+        return cut(varied(clips, kinds, data_set_of(settings.data).skeleton, least, rng))
+
+    return source
 
 
 def _epochs(
@@ -165,7 +174,8 @@ def _epochs(
         if judge is None:
             return {"valid_mm": None}
         limit = 2 if settings.run.debug else None
-        errors = evaluate(lifter, judge, sampling, place, limit=limit, title="held out")
+        with trainer.averaged():
+            errors = evaluate(lifter, judge, sampling, place, limit=limit, title="held out")
         everything = errors.mean("protocol_1", np.ones(len(judge.clips), bool))
         return {"valid_mm": float(everything[0, errors.columns.index("P_Agg")])}
 
@@ -185,7 +195,12 @@ def _epochs(
         tell=tell,
     )
     opened = Opened(lifter, card, folder / plan.last)
-    run(trainer, plan, card, place, validate, picture=partial(picture_of, opened, shown, sampling, place))
+
+    def picture() -> np.ndarray:
+        with trainer.averaged():
+            return picture_of(opened, shown, sampling, place)
+
+    run(trainer, plan, card, place, validate, picture=picture)
     if place.first and training.export_training_curves:
         from common.viz.curves import training_curves  # Matplotlib: slow to import
 

@@ -1,7 +1,11 @@
-"""GraphDiffu: FinePOSE whose first stage over joints and whose residual past the text attend over the skeleton graph.
+"""GraphDiffu: FinePOSE with attention over the skeleton graph (GAT, Velickovic et al. 2018), in three variants.
 
-The graph layer is GAT (Velickovic et al. 2018). By default it joins the joints of every frame, as its authors mean it;
-the published program joins them in one frame of a call only (`variant="published"`), and texts as FinePOSE's.
+- 'default': the graph stands beside the first block's attention, under its residual, and starts at zero: the network
+  begins as MixSTE. (Attention and graph side by side are better than one after the other in published ablations.)
+- 'paper': the graph takes the place of the first stage over joints and of the residual past the text, in every frame,
+  as its authors describe it.
+- 'published': what the published program computes: the same, but joined in one frame of a call only, and texts as
+  FinePOSE's.
 """
 
 from __future__ import annotations
@@ -15,14 +19,40 @@ from common.models.finepose import FinePOSE
 from common.models.graph import GraphAttention, adjacency, published_attention
 
 
-class GraphDiffu(FinePOSE):
-    """x_0 = GraphDiffu(x_2d, x_t, t, condition(batch)). See MixSTE for shapes and TextConditioned for the text."""
-
+class _Layouts:
     layouts = {"mpi_inf_3dhp_17": "graphdiffu_3dhp"}
     layout_with_actions = "graphdiffu_h36m"
 
+
+class GraphBeside(_Layouts, FinePOSE):
+    """The default: x_0 = GraphBeside(x_2d, x_t, t, condition(batch)). `named`: FinePOSE's arguments.
+
+    Parameters that MixSTE has too have its names. What is added starts at zero: graph, text in the time code, and (as
+    in FinePOSE) the attention to the text.
+    """
+
+    def __init__(self, *, channels=512, skeleton="h36m_17", gat_heads=4, **named):
+        super().__init__(channels=channels, skeleton=skeleton, **named)
+        self.STEgat = GraphAttention(channels, channels, adjacency(skeleton), heads=gat_heads)
+        for layer in (self.STEgat.lin, self.text_proj[0]):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.text_proj[0].bias)
+
+    def first_spatial(self, x: Tensor, condition) -> Tensor:
+        """u = x + attention(n) + graph(n) for n = LN(x); then the block's MLP: (B, H, F, J, C) to the same."""
+        block, u = self.STEblocks[0], x.flatten(0, 2)  # (B H F, J, C)
+        n = block.norm1(u)
+        u = u + block.drop_path1(block.attn(n) + self.STEgat(n))
+        u = u + block.drop_path2(block.mlp(block.norm2(u)))
+        return self.Spatial_norm(u).view(x.shape)
+
+
+class GraphDiffu(_Layouts, FinePOSE):
+    """'paper' and 'published': x_0 = GraphDiffu(x_2d, x_t, t, condition(batch)). See MixSTE for shapes and
+    TextConditioned for the text."""
+
     def __init__(
-        self, *, frames=243, joints=17, channels=512, skeleton="h36m_17", variant="default", gat_heads=1, **named
+        self, *, frames=243, joints=17, channels=512, skeleton="h36m_17", variant="paper", gat_heads=1, **named
     ):
         """`named`: FinePOSE's other arguments."""
         super().__init__(frames=frames, joints=joints, channels=channels, skeleton=skeleton, variant=variant, **named)
@@ -43,6 +73,18 @@ class GraphDiffu(FinePOSE):
         return residual + self.temporal_cross_attn(x, code, condition)
 
 
+def graphdiffu(*, variant="default", **sizes) -> FinePOSE:
+    """The network of a variant."""
+    return GraphBeside(**sizes) if variant == "default" else GraphDiffu(variant=variant, **sizes)
+
+
+def older(card: dict) -> dict:
+    """Before version 2 of a card, 'default' was what is now 'paper'."""
+    if card.get("version", 0) >= 2 or card.get("variant") != "default":
+        return card
+    return card | {"variant": "paper", "sizes": card["sizes"] | {"variant": "paper"}}
+
+
 def published_sizes(shapes: dict[str, tuple]) -> dict | None:
     sizes = finepose.text_sizes(shapes) if "STEgat.att_src" in shapes else None
     return sizes and sizes | {"gat_heads": shapes["STEgat.att_src"][1]}
@@ -59,7 +101,9 @@ def rename(name: str) -> str:
 
 ENTRY = replace(
     finepose.ENTRY,
-    build=GraphDiffu,
+    build=graphdiffu,
+    variants=("default", "paper", "published"),
+    older=older,
     published_sizes=published_sizes,
     # Beside FinePOSE's leftovers a block that is built and never called, and lin_dst.
     leftovers=(*finepose.LEFTOVERS, r"STEblocks\.0\.", r"(STEgat|temporal_cross_attn\.gat)\.lin_dst\.weight"),

@@ -146,4 +146,9 @@ def published_sizes(shapes: dict[str, tuple]) -> dict | None:
     return {"frames": frames, "joints": joints, "channels": channels, "depth": depth, "variant": "published"}
 
 
-ENTRY = Entry(build=KTPFormer, published_sizes=published_sizes, variants=True, options=("skeleton", "variant"))
+ENTRY = Entry(
+    build=KTPFormer,
+    published_sizes=published_sizes,
+    variants=("default", "published"),
+    options=("skeleton", "variant"),
+)

@@ -17,13 +17,13 @@ class Entry:
     """A denoiser: how it is built, with which diffusion, and how its published checkpoints are read.
 
     build(frames=, joints=, channels=, depth=, ...) makes the network. published_sizes(shapes) tells those arguments
-    from a published checkpoint's names and shapes, or None if the file holds another network. `variants` says that
-    build or diffusion takes variant='default'|'published'.
+    from a published checkpoint's names and shapes, or None if the file holds another network. `variants`
+    are what build or diffusion takes as variant=, where it takes one.
     """
 
     build: Callable[..., nn.Module]
     published_sizes: Callable[[Shapes], dict | None] = lambda shapes: None
-    variants: bool = False
+    variants: tuple[str, ...] = ()
     centre_only: bool = False  # the network answers for the window's centre frame
     # Published parameters that nothing reads (regular expressions); any other unknown name is an error.
     leftovers: tuple[str, ...] = ()
@@ -32,6 +32,8 @@ class Entry:
     derive: Callable[[dict[str, Tensor], dict], dict[str, Tensor]] = lambda state, sizes: {}
     # Settings of its diffusion (stored in the card) to the values that the lifter takes.
     diffusion: Callable[..., Diffusion] = d3dp_diffusion
+    # A card of an earlier version, as it would be written now.
+    older: Callable[[dict], dict] = lambda card: card
     # How the published program cuts training windows: a name in common.datasets.windows.CUTS.
     published_cut: str = "symmetric"
     squared_gradient: bool = True  # the published program followed the gradient of L^2 / 2

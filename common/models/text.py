@@ -147,7 +147,7 @@ class TextConditioned:
             self.register_buffer("prompt_features", torch.zeros(rows, 77, text_width))
             self.register_buffer("prompt_positions", torch.full((rows,), -1))
             self._tower: list[nn.Module] = []  # in a list: no part of the weights
-            self._stale = False
+            self._made_from: list[Tensor] | None = None  # the context rows of the stored features; None: unknown
             if learn_prompts:
                 self.register_state_dict_pre_hook(lambda module, *_: module.refresh_prompts())
         else:
@@ -195,15 +195,18 @@ class TextConditioned:
 
         self._tower[:] = [tower or load_tower(clip_weights, offline)]
         self.prompt_positions.copy_(e_positions(self.layout, action_tokens(self.layout, self.actions)))
-        self._stale = True
+        self._made_from = None
         self.refresh_prompts()
 
     @torch.no_grad()
     def refresh_prompts(self) -> None:
-        """Bring the stored features up to the context rows as they are now."""
-        if self.text == "clip" and self._tower and self._stale:
+        """Bring the stored features up to the context rows as they are now, whoever changed them."""
+        if self.text != "clip" or not self._tower:
+            return
+        rows = list(self.ctx.values())
+        if self._made_from is None or not all(map(torch.equal, rows, self._made_from)):
             self.prompt_features.copy_(self._through_tower(torch.arange(1 + len(self.actions))))
-            self._stale = False
+            self._made_from = [row.detach().clone() for row in rows]
 
     def _through_tower(self, rows: Tensor) -> Tensor:
         tower = self._tower[0].to(self.prompt_features.device)
@@ -229,7 +232,6 @@ class TextConditioned:
             return self.prompt_features[rows], positions
         if not self._tower:
             raise UserError("--learn-prompts trains through CLIP: its weights are needed (--clip-weights)")
-        self._stale = True
         return self._through_tower(rows), positions
 
     # --- the encoder ------------------------------------------------------------------------------------------------

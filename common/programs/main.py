@@ -11,7 +11,7 @@ from common.door import guarded
 from common.settings.config_files import read_config
 from common.settings.flags import parse
 from common.settings.lifting import FLAGS, Settings, settle
-from common.settings.presets import DEMO, DEMO_OF, PRESETS
+from common.settings.presets import DEMO, DEMO_OF, PRESETS, PUBLISHED_RECIPES
 
 if TYPE_CHECKING:
     from common.engine.devices import Place
@@ -33,7 +33,8 @@ def read_settings(preset: str, argv: Sequence[str], description: str | None = No
     parsed = parse(argv, description, FLAGS, defaults, config=read_config)
     from common.models import REGISTRY  # PyTorch: not needed for --help
 
-    settings = settle(parsed, {name: row.variants for name, row in REGISTRY.items()})
+    variants = {name: row.variants for name, row in REGISTRY.items()}
+    settings = settle(parsed, variants, published_values=PUBLISHED_RECIPES.get(preset))
     return settings, parsed.notices
 
 

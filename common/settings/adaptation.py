@@ -10,6 +10,7 @@ from common.settings.flags import Parsed, build, flag, flags_of, names, parse, r
 from common.settings.lifting import FLAGS as LIFTING
 from common.settings.lifting import Settings, flag_name, settle
 from common.settings.ranges import COUNT, DECAY, DEPTH, FINITE, FRAMES, NATURAL, RATE, SHARE, WEIGHT, WIDTH
+from common.settings.recipe import RecipeSettings
 
 # Layers that get a low-rank addition, and kinds of refiner; common/models/low_rank.py and refiner.py have them.
 TARGETS = ("attn.qkv", "attn.proj")
@@ -117,6 +118,7 @@ _COMMON: dict[str, object] = {
     "epochs": 40,
     "batch_size": 486,  # 2 windows of 243 frames
     "learning_rate": 1e-4,
+    "lr_decay": 0.993,
     "p2": True,
 }
 PRESETS: dict[str, dict[str, object]] = {
@@ -150,6 +152,7 @@ DEMO_ACTIONS = ("Walking", "Directions", "Greeting", "Phoning", "Waiting")
 REFUSED = (
     *("render", "viewer", "compile", "by_subject", "export_training_curves", "patience", "max_time", "repeat_n"),
     *("max_steps", "max_seconds", "pretrained_model", "objective"),
+    *(row.destination for row in flags_of(RecipeSettings)),
 )
 # What --as-published stands for.
 PUBLISHED = {"protocol": "published", "variant": "published", "select": "test", "root": "gt", "target_split": "test"}

@@ -29,6 +29,7 @@ from common.settings.ranges import (
     WIDTH,
     whole,
 )
+from common.settings.recipe import RecipeSettings
 
 EVERYTHING = ("*",)  # of a comma list: all that there is
 OBJECTIVES = ("x0", "velocity")  # those of common.diffusion.velocity
@@ -94,7 +95,10 @@ class ModelSettings:
         type=DEPTH,
     )
     variant: str = flag(
-        "--variant", help="what network and sampler compute", default="default", choices=("default", "published")
+        "--variant",
+        help="what network and sampler compute",
+        default="default",
+        choices=("default", "paper", "published"),
     )
     text: str = flag(
         "--text",
@@ -172,19 +176,19 @@ class TrainingSettings:
     stride: int | None = flag(
         "-s", "--stride", help="frames from one training window to the next (default: the window)", type=NATURAL
     )
-    batch_size: int = flag(
+    batch_size: int | None = flag(
         "-b",
         "--batch-size",
-        help="frames a training step (at least one window); windows in evaluation",
-        default=1024,
+        help="frames a training step, at least one window (default: by the recipe, 8 windows); windows in evaluation",
         type=NATURAL,
     )
-    learning_rate: float = flag("-lr", "--learning-rate", help="learning rate of AdamW", default=6e-5, type=RATE)
-    lr_decay: float = flag(
+    learning_rate: float | None = flag(
+        "-lr", "--learning-rate", help="learning rate of AdamW (default: by the recipe)", type=RATE
+    )
+    lr_decay: float | None = flag(
         "-lrd",
         "--lr-decay",
-        help="factor on the learning rate after each epoch",
-        default=0.993,
+        help="factor on the learning rate after each epoch; the rest is then as published (default: by the recipe)",
         type=DECAY,
     )
     no_data_augmentation: bool = switch("-no-da", "--no-data-augmentation", help="train without mirrored copies")
@@ -313,6 +317,7 @@ PARTS = {
     "data": DataSettings,
     "model": ModelSettings,
     "training": TrainingSettings,
+    "recipe": RecipeSettings,
     "evaluation": EvaluationSettings,
     "drawing": DrawingSettings,
     "run": RunSettings,
@@ -328,6 +333,7 @@ class Settings:
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
+    recipe: RecipeSettings = RecipeSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     drawing: DrawingSettings = DrawingSettings()
     run: RunSettings = RunSettings()
@@ -364,11 +370,17 @@ def part_of(name: str) -> str:
     return _PART_OF[name]
 
 
-def settle(parsed: Parsed, variants: Mapping[str, bool], own: Collection[str] = ()) -> Settings:
+def settle(
+    parsed: Parsed,
+    variants: Mapping[str, Collection[str]],
+    own: Collection[str] = (),
+    published_values: Mapping[str, object] | None = None,
+) -> Settings:
     """The settings of a command line: what flags imply about each other is filled in, contradictions are refused.
 
-    variants: of each model, whether it has a published variant (the registry tells). own: fields that mean something
-    else in the program that asks; they keep their defaults here.
+    variants: of each model, its variants (the registry tells). own: fields that mean something
+    else in the program that asks; they keep their defaults here. published_values: what the published program of this
+    preset sets, by field: they stand where its protocol is asked for, or -lrd, and nothing else is set.
     """
     values = {name: value for cls in PARTS.values() for name, value in defaults_of(cls).items()}
     values |= {name: value for name, value in parsed.values.items() if name not in own}
@@ -389,11 +401,13 @@ def settle(parsed: Parsed, variants: Mapping[str, bool], own: Collection[str] = 
     published = {}
     if values["as_published"]:
         published = {"protocol": "published", "select": "test"}
-        published |= {"variant": "published"} if variants.get(values["model"]) else {}
+        published |= {"variant": "published"} if "published" in variants.get(values["model"], ()) else {}
         for name, value in (published | PUBLISHED_SAMPLING).items():
             if parsed.typed.get(name, value) != value:
                 raise UserError(f"--as-published sets --{name} {value}; leave out --{name} {parsed.typed[name]}")
         values |= published | PUBLISHED_SAMPLING
+    if values["protocol"] == "published" or values["lr_decay"] is not None:
+        values |= {name: value for name, value in (published_values or {}).items() if values[name] is None}
     people = DataSettings().subjects_train
     if values["dataset"] == "humaneva15" and not values["h36m_pretrain"] and values["subjects_train"] == people:
         raise UserError("-d humaneva15: main_humaneva.py has its people and windows; here type -str and -ste")

@@ -57,12 +57,6 @@ def test_a_held_subject_is_not_trained_on(motion, tmp_path):
     assert card["subjects"] == "S1,S5,S6,S7"
 
 
-def test_the_learning_rate_rises_and_falls():
-    rates = [train_open.rate(u, 3000) for u in (0.0, 0.11, 0.2, 0.5, 0.9, 1.0)]
-    assert rates[0] < 0.1 < rates[1] <= 1.0 and rates[1:] == sorted(rates[1:], reverse=True)
-    assert rates[-1] == train_open.FLOOR
-
-
 def test_a_velocity_companion(motion, tmp_path, capsys):
     assert run(motion, tmp_path, "--steps", "2", "--hold", "S8", "--objective", "velocity") == 0
     assert checkpoint.load(tmp_path / train_open.NAME)["card"]["diffusion"]["objective"] == "velocity"

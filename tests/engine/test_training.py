@@ -16,7 +16,8 @@ from common.datasets.h36m import SKELETON, load_h36m
 from common.datasets.windows import Windows
 from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint, training
-from common.engine.trainer import LifterRecipe, LifterTrainer
+from common.engine.recipe import LifterRecipe, lifter_recipe, with_recipe
+from common.engine.trainer import LifterTrainer
 from common.models import build
 from tests.tiny import CPU, command, flags, h36m_folder, settings_of
 
@@ -108,8 +109,9 @@ def same(a, b) -> bool:
 
 
 def test_a_resumed_run_ends_as_a_whole_one(tmp_path):
-    command(tmp_path / "whole", "--no-eval -e 3")
-    command(tmp_path / "parts", "--no-eval -e 1")
+    """With a rate that knows no end; one that falls over the run is in test_recipe.py."""
+    command(tmp_path / "whole", "--no-eval -e 3 -lrd 0.9")
+    command(tmp_path / "parts", "--no-eval -e 1 -lrd 0.9")
     command(tmp_path / "parts", "--no-eval -e 3 --resume last.bin")
     assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
     lines = (tmp_path / "parts" / "training_log.txt").read_text(encoding="utf-8").splitlines()
@@ -176,7 +178,7 @@ def test_two_processes_train_like_one(tmp_path):
 def test_as_published_sets_all_three(tmp_path):
     report = command(tmp_path, "--as-published -b 40")
     assert report["protocol"] == "published" and report["as_published"][:2] == ["--protocol published", "--select test"]
-    recipe = training._recipe(settings_of(tmp_path, "--as-published"), {"frames": 5, "model": "mixste"})
+    recipe = lifter_recipe(with_recipe(settings_of(tmp_path, "--as-published")), 5, squared=True)
     assert recipe.squared and recipe.neutral == 0
 
 

@@ -11,10 +11,13 @@ import torch
 
 from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import window_noise
+from common.engine import checkpoint
 from common.engine.checkpoint import import_published
+from common.engine.evaluation import flop_per_window
+from common.engine.opening import Opened
 from common.errors import UserError
 from common.geometry.skeleton import H36M_17
-from common.models import build
+from common.models import REGISTRY, build
 from common.models.prompt_layouts import H36M_ACTIONS
 from common.models.text import TextAttention
 from common.scoring.metrics import mpjpe
@@ -22,7 +25,7 @@ from common.scoring.metrics import mpjpe
 NAMES = json.loads(
     gzip.decompress((Path(__file__).parents[1] / "vectors/finepose_graphdiffu_names.json.gz").read_bytes())
 )
-MODES = {"upstream": "published", "per_frame": "default"}
+MODES = {"upstream": "published", "per_frame": "paper"}
 
 
 def batch_of(rows, names=("a", "b", "c")) -> SimpleNamespace:
@@ -197,7 +200,7 @@ def test_published_special_frame_is_that_of_the_published_call():
 
 
 def test_the_batch_size_matters_to_the_published_graph_only():
-    for variant, depends in (("published", True), ("default", False)):
+    for variant, depends in (("published", True), ("paper", False), ("default", False)):
         lifter = DiffusionLifter(small(variant=variant), H36M_17)
         batch = windows(2)
         with torch.no_grad():
@@ -221,7 +224,7 @@ def test_the_batch_size_matters_to_the_published_graph_only():
         {"gat_heads": 4},
     ],
 )
-@pytest.mark.parametrize("variant", ["default", "published"])
+@pytest.mark.parametrize("variant", ["default", "paper", "published"])
 def test_any_size_and_skeleton(changes, variant):
     model = small(variant=variant, **changes).train()
     frames, joints = model.Temporal_pos_embed.shape[1], model.Spatial_pos_embed.shape[1]
@@ -296,7 +299,8 @@ def test_older_names_of_the_graph_layer_and_what_is_refused():
 
 
 @pytest.mark.parametrize(
-    "name, changes", [(name, {"variant": v}) for name in ("finepose", "graphdiffu") for v in ("default", "published")]
+    "name, changes",
+    [(name, {"variant": v}) for name in ("finepose", "graphdiffu") for v in REGISTRY[name].variants],
 )
 @torch.no_grad()
 def test_compiled_and_half_precision_networks_agree(name, changes):
@@ -309,3 +313,71 @@ def test_compiled_and_half_precision_networks_agree(name, changes):
     with torch.autocast("cpu", torch.bfloat16):
         half = model(x_2d, x_t, t, model.condition(batch))
     assert (half - y).abs().max() < 0.1 * y.abs().max()
+
+
+@pytest.mark.parametrize("text", ["none", "learned"])
+@torch.no_grad()
+def test_the_default_begins_as_mixste(text):
+    """With MixSTE's weights its answer is MixSTE's: everything that is added starts at zero."""
+    sizes = {"frames": 5, "joints": 17, "channels": 32, "depth": 2}
+    torch.manual_seed(0)
+    base = build("mixste", **sizes).eval()
+    model = build("graphdiffu", **sizes, text=text, actions=["a", "b", "c"]).eval()
+    shared = base.state_dict()
+    assert shared.keys() < model.state_dict().keys()
+    model.load_state_dict(shared, strict=False)
+    x_2d, x_t, t = 0.3 * torch.randn(3, 5, 17, 2), torch.randn(3, 2, 5, 17, 3), torch.tensor([0, 500, 999])
+    wanted = base(x_2d, x_t, t)
+    torch.testing.assert_close(model(x_2d, x_t, t, model.condition(batch_of([0, 1, -1]))), wanted)
+    model.STEgat.lin.weight.normal_(0, 0.1)
+    assert (model(x_2d, x_t, t, model.condition(batch_of([0, 1, -1]))) - wanted).abs().max() > 1e-3
+
+
+def test_what_starts_at_zero_learns():
+    """One step of training moves every part that is added."""
+    torch.manual_seed(0)
+    model = build("graphdiffu", frames=5, channels=32, depth=2, text="learned", actions=["a"])
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for _ in range(2):  # what lies behind a layer of zeros has a gradient from the second step on
+        x_t = torch.randn(2, 1, 5, 17, 3)
+        y = model(torch.randn(2, 5, 17, 2), x_t, torch.tensor([3, 900]), model.condition(batch_of([0, -1], ("a",))))
+        optimizer.zero_grad()
+        (y - 1).square().mean().backward()
+        optimizer.step()
+    for name in ("STEgat.lin.weight", "STEgat.att_src", "text_proj.0.weight", "prompt_embedding"):
+        assert dict(model.named_parameters())[name].grad.abs().max() > 0, name
+
+
+def test_a_default_file_of_an_earlier_version_is_the_papers(tmp_path):
+    sizes = {
+        "frames": 5,
+        "joints": 17,
+        "channels": 32,
+        "depth": 2,
+        "skeleton": "h36m_17",
+        "text": "none",
+        "actions": [],
+    }
+    old = build("graphdiffu", variant="paper", **sizes)
+    card = {"model": "graphdiffu", "sizes": sizes | {"variant": "default", "learn_prompts": False}, "frames": 5,
+            "joints": 17, "skeleton": "h36m_17", "keypoints": None, "variant": "default", "version": 1}  # fmt: skip
+    checkpoint.save(tmp_path / "old.bin", {"card": card, "weights": old.state_dict()})
+    read = checkpoint.load(tmp_path / "old.bin")
+    assert read["card"]["variant"] == read["card"]["sizes"]["variant"] == "paper"
+    assert read["card"]["version"] == checkpoint.VERSION == 2
+    model = checkpoint.make_lifter(read["card"], read["weights"]).denoiser
+    assert torch.equal(model.state_dict()["STEgat.lin.weight"], old.state_dict()["STEgat.lin.weight"])
+    new = build("graphdiffu", **sizes)
+    card = read["card"] | {"variant": "default", "sizes": read["card"]["sizes"] | {"variant": "default"}}
+    checkpoint.save(tmp_path / "new.bin", {"card": card, "weights": new.state_dict()})
+    assert checkpoint.load(tmp_path / "new.bin")["card"]["variant"] == "default"
+
+
+def test_the_default_costs_little_more_than_mixste():
+    """FLOP of a forward pass at both sizes, text learned: within 15 percent."""
+    for sizes in ({"frames": 27, "channels": 64, "depth": 4}, {"frames": 243, "channels": 512, "depth": 8}):
+        card, flop = {"frames": sizes["frames"], "joints": 17}, {}
+        for name, more in (("mixste", {}), ("graphdiffu", {"text": "learned", "actions": ["a"]})):
+            lifter = DiffusionLifter(build(name, **sizes, **more), H36M_17)
+            flop[name] = flop_per_window(Opened(lifter, card | {"model": name}, Path()))
+        assert flop["mixste"] < flop["graphdiffu"] < 1.15 * flop["mixste"], flop
