@@ -165,7 +165,7 @@ def score_trained(path: Path, settings: Settings, own: AdaptationSettings, place
     content = read(path)
     clips = load_target(settings.data, own.target, own.target_split, say, scored_only=True)[1]
     windows = Windows(clips, H36M_17, content["card"]["frames"], device=place.device)
-    sampling = replace(sampling_of(settings, content["card"]), metrics=("mpjpe", "p_mpjpe"))
+    sampling = replace(sampling_of(settings, content["card"], place), metrics=("mpjpe", "p_mpjpe"))
     return score_lifter(load_source_only(content).to(place.device).eval(), windows, sampling, place)
 
 

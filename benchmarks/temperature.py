@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     place = devices.join(settings.run.gpu, say)
     path = checkpoint.find(Path(settings.run.checkpoint), settings.task.evaluate)
     opened = open_lifter(path, settings, place, say)
-    sampling = sampling_of(settings, opened.card)
+    sampling = sampling_of(settings, opened.card, place)
     held = hold_out(load_clips(settings.data, "train", say))[1]
     windows = Windows(held, opened.skeleton, opened.card["frames"], device=place.device)
     names = [*(f"R_Agg {t}" for t in TEMPERATURES), "P_Agg", "J_Agg_fit"]

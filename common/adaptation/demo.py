@@ -58,7 +58,7 @@ def picture(settings: Settings, own: AdaptationSettings, place: Place, path: Pat
         clip = next(c for c, clip in enumerate(clips) if clip.action_name == name)
         rows.append(int(np.median(np.flatnonzero(windows.clip_of == clip)).round()))
     lifters = [load_source_only(content), for_evaluation(load_adapted(content))]
-    sampling = replace(sampling_of(settings, card), metrics=("mpjpe", "p_mpjpe"))
+    sampling = replace(sampling_of(settings, card, place), metrics=("mpjpe", "p_mpjpe"))
     poses = np.stack([poses_of(lifter.to(place.device).eval(), windows, sampling, place, rows) for lifter in lifters])
     truth = windows.batch(rows).positions_3d[:, windows.output // 2].cpu().numpy()  # (A, J, 3)
     caption = "SYNTHETIC. Mean of the hypotheses over the truth, before and after adaptation"

@@ -47,7 +47,7 @@ def evaluate_file(
         device=place.device,
         published_test=settings.published,
     )
-    sampling = sampling_of(settings, card)
+    sampling = sampling_of(settings, card, place)
     sampling, limit = replace(sampling, metrics=(*sampling.metrics, "p_mpjpe")), 2 if settings.run.debug else None
     exports = own.target == "3dhp" and not settings.run.debug
 

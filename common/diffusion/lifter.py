@@ -87,6 +87,19 @@ class DiffusionLifter(nn.Module):
             losses = terms(losses, x_0 * d.unit, batch.positions_3d, batch.mask, t)
         return (losses * batch.mask).sum(), (errors.detach() * batch.mask).sum()
 
+    def prepared(self, batch, flip: bool) -> tuple[Tensor, object]:
+        """What all hypotheses and steps have in common: keypoints (B or 2B, F, J, 2) and condition.
+
+        With `flip` those of the windows and of their mirror images as one batch. A denoiser may have a
+        `prepared(keypoints, condition)` that puts into its condition what it need not compute at every call.
+        """
+        keypoints, condition = batch.keypoints_2d, self.denoiser.condition(batch)
+        if flip:
+            keypoints = torch.cat([keypoints, self.flip(keypoints)])
+            condition = condition.doubled() if condition is not None else None
+        prepare = getattr(self.denoiser, "prepared", None)
+        return keypoints, condition if prepare is None else prepare(keypoints, condition)
+
     def reverse(
         self,
         batch,
@@ -97,6 +110,7 @@ class DiffusionLifter(nn.Module):
         sampler: str = "ddim",
         first_hypothesis: int = 0,
         hypotheses: int | None = None,
+        prepared: tuple[Tensor, object] | None = None,
     ):
         """Yield (x_t, estimate of x_0) of every step, (B, H, F, J, 3), metres; the flipped body runs in one batch.
 
@@ -112,13 +126,9 @@ class DiffusionLifter(nn.Module):
             )
         own = {"eta": d.eta, "step": d.step} if sampler == "ddim" else {}
         apart, together = flip and d.mirror_apart, flip and not d.mirror_apart
-        condition = self.denoiser.condition(batch)
-        keypoints = batch.keypoints_2d
+        keypoints, condition = prepared or self.prepared(batch, flip)
         if condition is not None:
             condition = condition.from_hypothesis(first_hypothesis, hypotheses)
-        if flip:
-            keypoints = torch.cat([keypoints, self.flip(keypoints)])  # (2B, F, J, 2)
-            condition = condition.doubled() if condition is not None else None
 
         def mean_of_both(x: Tensor) -> Tensor:
             straight, flipped = x.chunk(2)
@@ -158,15 +168,11 @@ class DiffusionLifter(nn.Module):
         noise(range of hypotheses) returns their noise source (`noise.window_noise`). `chunk` hypotheses go
         through the network at a time; the result does not depend on it.
         """
-        chunk = chunk or hypotheses
+        chunk, prepared = chunk or hypotheses, self.prepared(batch, flip)
+        how = {"flip": flip, "sampler": sampler, "hypotheses": hypotheses, "prepared": prepared}
         parts = []
         for first in range(0, hypotheses, chunk):
             source = noise(range(first, min(first + chunk, hypotheses)))
-            estimates = [
-                x_0
-                for _, x_0 in self.reverse(
-                    batch, source, steps, flip=flip, sampler=sampler, first_hypothesis=first, hypotheses=hypotheses
-                )
-            ]
+            estimates = [x_0 for _, x_0 in self.reverse(batch, source, steps, first_hypothesis=first, **how)]
             parts.append(torch.stack(estimates, 1))  # (B, K, chunk, F, J, 3)
         return torch.cat(parts, 2)

@@ -15,7 +15,7 @@ from common.datasets import data_set_of, load_clips
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
 from common.engine import checkpoint, report
-from common.engine.devices import Place
+from common.engine.devices import Place, amp_of, compile_network
 from common.engine.evaluate import EVALUATION_WINDOWS, Errors, Sampling, check_told, estimate_seconds, evaluate
 from common.engine.export_3dhp import PoseCollector, score_exports
 from common.engine.log import say
@@ -42,7 +42,7 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
     shared = warn_of_shared_subjects(trained_on, [clip.subject for clip in clips], notice)
     flop = flop_per_window(opened)
     if settings.run.compile:
-        lifter.denoiser.compile()
+        compile_network(lifter.denoiser, place.device)
     source = data_set_of(data)
     windows = Windows(
         clips,
@@ -54,7 +54,7 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
         centre_only=opened.centre_only,
     )
     told_of = text_told(settings, card)
-    sampling = sampling_of(settings, card)
+    sampling = sampling_of(settings, card, place)
     if told_of in ("action", "both"):
         check_told(lifter, windows)
     _announce(lifter, windows, sampling, place, notice)
@@ -84,6 +84,7 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
         "hypotheses": sampling.hypotheses,
         "steps": sampling.steps,
         "sampler": sampling.sampler,
+        "bf16": sampling.amp,
         "seed": sampling.seed,
         "frames": int(errors.frames.sum()),
         "cost": _cost(lifter, windows, sampling, errors, flop, place),
@@ -116,8 +117,8 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
     return out
 
 
-def sampling_of(settings: Settings, card: dict) -> Sampling:
-    """How the settings ask to sample with the model of a card."""
+def sampling_of(settings: Settings, card: dict, place: Place) -> Sampling:
+    """How the settings ask to sample with the model of a card, at a place."""
     asked = settings.evaluation
     return Sampling(
         hypotheses=asked.hypotheses,
@@ -126,7 +127,7 @@ def sampling_of(settings: Settings, card: dict) -> Sampling:
         seed=settings.run.seed,
         metrics=tuple(dict.fromkeys(("mpjpe", *(("p_mpjpe",) if asked.p2 else ()), *asked.metrics))),
         published=settings.published,
-        amp=settings.run.amp,
+        amp=amp_of(settings.run, settings.published, place.device),
         flip=asked.test_time_augmentation,
         repeat=asked.repeat_n,
         sampler=asked.sampler,

@@ -13,7 +13,7 @@ from common.diffusion.diff3dhpe import normalisation_scale
 from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint
 from common.engine.cards import resolve
-from common.engine.devices import Place
+from common.engine.devices import Place, amp_of
 from common.errors import UserError
 from common.geometry.skeleton import Skeleton
 from common.models import entry
@@ -68,7 +68,9 @@ def open_lifter(path: Path, settings: Settings, place: Place, notice: Notice) ->
     if card["keypoints"] and card["keypoints"] != settings.data.keypoints:
         notice(f"Warning: the checkpoint was trained on 2D from {card['keypoints']}, not {settings.data.keypoints}.")
     set_unit(card, settings, notice)
-    return open_card(path, card, content["weights"], place.device, amp=settings.run.amp)
+    return open_card(
+        path, card, content["weights"], place.device, amp=amp_of(settings.run, settings.published, place.device)
+    )
 
 
 def set_unit(card: dict, settings: Settings, notice: Notice) -> None:

@@ -17,7 +17,7 @@ from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint
 from common.engine.cards import changes, new_card, recipe_of, resolve, resumed
 from common.engine.clips import picture_of
-from common.engine.devices import Place
+from common.engine.devices import Place, compile_network
 from common.engine.evaluate import Sampling, evaluate
 from common.engine.evaluation import evaluate_checkpoint, warn_of_shared_subjects
 from common.engine.folder import claimed, set_aside
@@ -86,7 +86,7 @@ def _train(settings: Settings, place: Place, test: list[Clip] | None, folder: Pa
     lifter.to(place.device)
     choose_attention(lifter, place.device, card["frames"], card["joints"], amp=settings.run.amp)
     if settings.run.compile:
-        lifter.denoiser.compile()
+        compile_network(lifter.denoiser, place.device)
 
     source = data_set_of(data)
     cut = partial(

@@ -30,6 +30,7 @@ class Seen(Condition):
     """The windows' cameras: intrinsics (B, 9), screen units."""
 
     intrinsics: Tensor | None = None
+    view: tuple[Tensor, Tensor, Tensor] | None = None  # of `along_root`, where it is computed for all steps at once
 
     def mirrored(self) -> Seen:
         """Mirrored windows are seen by mirrored cameras."""
@@ -47,6 +48,14 @@ def onto_axis(ray: Tensor) -> Tensor:
     return torch.stack([x, torch.linalg.cross(z, x), z], 1)
 
 
+def turned(x: Tensor, rotation: Tensor) -> Tensor:
+    """x @ rotation.mT: the vectors x (..., J, 3) turned by rotations (..., 3, 3).
+
+    Not as a matrix product: under autocast that would round the coordinates to bf16, which is 2 mm.
+    """
+    return (x.unsqueeze(-2) * rotation.unsqueeze(-3)).sum(-1)
+
+
 def along_root(x_2d: Tensor, intrinsics: Tensor, root: int) -> tuple[Tensor, Tensor, Tensor]:
     """Keypoints (B, F, J, 2), screen units, as seen along the root's mean ray, in units of the person's size.
 
@@ -56,8 +65,8 @@ def along_root(x_2d: Tensor, intrinsics: Tensor, root: int) -> tuple[Tensor, Ten
     rays = torch.cat([rays, torch.ones_like(rays[..., :1])], -1)  # (B, F, J, 3)
     axis = nn.functional.normalize(rays[:, :, root], dim=-1).mean(1)  # (B, 3)
     rotation = onto_axis(axis)
-    turned = rays @ rotation.mT[:, None]
-    seen = turned[..., :2] / turned[..., 2:].clamp_min(NEAREST)
+    ahead = turned(rays, rotation[:, None])
+    seen = ahead[..., :2] / ahead[..., 2:].clamp_min(NEAREST)
     spread = (seen - seen.mean(-2, keepdim=True)).square().sum(-1).mean((1, 2)).sqrt().clamp_min(SMALLEST)  # (B,)
     about = torch.stack([spread.log() - USUAL_SIZE, USUAL_SPREAD * torch.atan2(axis[:, 1], axis[:, 2])], -1)
     return seen / spread[:, None, None, None], rotation, about
@@ -77,12 +86,19 @@ class MixSTERay(MixSTE):
             raise UserError("mixste_ray turns its input by the camera's intrinsics, and these are not known")
         return Seen(intrinsics=batch.intrinsics)
 
+    def prepared(self, x_2d: Tensor, condition: Seen) -> Seen:
+        """The condition with what hypotheses and steps have in common."""
+        return replace(condition, view=self.view(x_2d, condition))
+
+    def view(self, x_2d: Tensor, condition: Seen) -> tuple[Tensor, Tensor, Tensor]:
+        return along_root(x_2d.float(), condition.intrinsics.to(x_2d.device).float(), self.root)
+
     def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, condition: Seen) -> Tensor:
-        seen, rotation, about = along_root(x_2d.float(), condition.intrinsics.to(x_2d.device).float(), self.root)
+        seen, rotation, about = condition.view or self.view(x_2d, condition)
         code = self.view_mlp(about.to(x_t.dtype))  # (B, C)
         turn = rotation[:, None, None].to(x_t.dtype)  # (B, 1, 1, 3, 3)
-        x_0 = self.denoise(seen.to(x_t.dtype), x_t @ turn.mT, self.time_code(t, condition) + code, condition)
-        return x_0 @ turn.to(x_0.dtype)
+        x_0 = self.denoise(seen.to(x_t.dtype), turned(x_t, turn), self.time_code(t, condition) + code, condition)
+        return turned(x_0.to(x_t.dtype), turn.mT)
 
 
 ENTRY = Entry(build=MixSTERay, options=("skeleton",))

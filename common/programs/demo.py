@@ -71,7 +71,7 @@ def test_clips(settings: Settings) -> list[Clip]:
 
 def _pictures(settings: Settings, place: Place, folder: Path) -> None:
     opened = open_lifter(folder / BEST, settings, place, say)
-    clip, sampling = load_clips(settings.data, "test", say)[0], sampling_of(settings, opened.card)
+    clip, sampling = load_clips(settings.data, "test", say)[0], sampling_of(settings, opened.card, place)
     lifted = lift_clip(opened, clip, sampling, place)
     root = opened.skeleton.root
     truth = clip.positions_3d - clip.positions_3d[:, root : root + 1]

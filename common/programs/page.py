@@ -25,7 +25,7 @@ def view(settings: Settings, place: Place, path: Path) -> Path:
     """Lift the clip that the --viz flags name (default: the first) and write viewer.html beside the checkpoint."""
     opened, asked = open_lifter(path, settings, place, lambda line: None), settings.drawing
     clip = choose_clip(load_clips(settings.data, "test", say), asked.viz_subject, asked.viz_action, asked.viz_camera)
-    lifted = lift_clip(opened, clip, sampling_of(settings, opened.card), place)
+    lifted = lift_clip(opened, clip, sampling_of(settings, opened.card, place), place)
     page = write_page(Path(settings.run.checkpoint) / NAME, opened, clip, lifted)
     say(f"written: {page}")
     return page

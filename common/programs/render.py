@@ -39,7 +39,7 @@ def render(settings: Settings, place: Place, path: Path) -> None:
     drawn = drawn_frames(asked.viz_skip, asked.viz_downsample, asked.viz_limit, len(clip))
     part = range(drawn.start, drawn.stop)
     lifted = lift_clip(
-        opened, clip, sampling_of(settings, opened.card), place, frames=part if asked.viz_export else drawn
+        opened, clip, sampling_of(settings, opened.card, place), place, frames=part if asked.viz_export else drawn
     )
     root, end = lifter.skeleton.root, drawn.stop
     truth = clip.positions_3d - clip.positions_3d[:, root : root + 1]

@@ -65,7 +65,7 @@ def _main(kind: str, description: str | None, argv: list[str]) -> int:
     models = open_models(paths, settings, place)
     synthetic = (Path(settings.data.data_root) / "SYNTHETIC.txt").exists()
     synthetic = synthetic or any(model.card.get("synthetic") for model in models)
-    work = Work(figures, place, models, [sampling_of(settings, model.card) for model in models], synthetic)
+    work = Work(figures, place, models, [sampling_of(settings, model.card, place) for model in models], synthetic)
     single, grid = KINDS[kind]
     if len(models) > 1 or (figures.viz_frame is not None and len(groups[0]) > 1):
         written = [path for shots in groups for path in grid(work, shots, len(groups) > 1)]

@@ -285,8 +285,9 @@ class RunSettings:
     seed: int = flag("--seed", help="seed of weights, order and noise", default=1, type=SEED)
     gpu: str = flag("-gpu", "--gpu_id", "--gpu", help="GPUs, as 0 or 0,1; -1 is the CPU; mps", default="0")
     offline: bool = switch("--offline", help="fetch nothing from the network (CLIP's weights)")
-    amp: bool = switch("--amp", help="bf16 autocast")
-    compile: bool = switch("--compile", help="compile the network with torch.compile")
+    amp: bool = switch("--amp", help="bf16 autocast, in training too (default: in evaluation on a CUDA GPU)")
+    no_amp: bool = switch("--no-amp", help="fp32 everywhere, also in evaluation on a CUDA GPU")
+    compile: bool = switch("--compile", help="compile the network with torch.compile; needs a C++ compiler")
     debug: bool = switch("--debug", help="two steps an epoch and two batches an evaluation: is everything in place?")
 
 
@@ -433,6 +434,8 @@ def check(settings: Settings) -> None:
         raise UserError(
             f"-sampling_timesteps {sampling.sampling_timesteps} exceeds the schedule's {settings.model.timesteps}"
         )
+    if settings.run.amp and settings.run.no_amp:
+        raise UserError("--amp and --no-amp exclude each other")
     if settings.model.single_pass and settings.model.objective != "x0":
         raise UserError("--single-pass has no noise, so there is no velocity; leave out --objective")
     if sampling.sampler != "ddim" and "ddim_sampling_eta" in settings.given:

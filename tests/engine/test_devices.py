@@ -11,6 +11,7 @@ from common.engine import devices
 from common.errors import UserError
 from common.geometry.skeleton import H36M_17
 from common.models import build
+from common.settings.lifting import RunSettings
 
 
 class NoDoubles(TorchDispatchMode):
@@ -231,3 +232,34 @@ def test_a_c_library_without_the_call_is_left_alone(monkeypatch):
 
     monkeypatch.setattr(devices.ctypes, "CDLL", missing)
     devices.keep_memory()
+
+
+def test_evaluation_on_cuda_is_in_bf16_unless_told_otherwise():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda", 0)
+    for run, published, device, expected in (
+        (RunSettings(), False, cuda, True),
+        (RunSettings(), False, cpu, False),
+        (RunSettings(), True, cuda, False),
+        (RunSettings(no_amp=True), False, cuda, False),
+        (RunSettings(amp=True), True, cpu, True),
+    ):
+        assert devices.amp_of(run, published, device) is expected
+
+
+def test_a_compiler_that_is_missing_is_told_in_one_line(monkeypatch):
+    def no_compiler(function):
+        def call(x):
+            raise RuntimeError("InvalidCxxCompiler: no C++ compiler found\nlong explanation")
+
+        return call
+
+    network = build("mixste", frames=3, channels=16, depth=1)
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    with pytest.raises(
+        UserError, match="--compile: PyTorch cannot compile here .*no C\\+\\+ compiler found\\); leave it out"
+    ):
+        devices.compile_network(network, torch.device("cpu"))
+    assert network._compiled_call_impl is None
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    devices.compile_network(network, torch.device("cpu"))
+    assert network._compiled_call_impl is not None

@@ -11,8 +11,8 @@ from common.diffusion.noise import window_noise
 from common.errors import UserError
 from common.geometry.camera import mirrored_intrinsics, project
 from common.geometry.skeleton import H36M_17
-from common.models import build
-from common.models.mixste_ray import along_root, onto_axis
+from common.models import build, mixste_ray
+from common.models.mixste_ray import along_root, onto_axis, turned
 
 FRAMES = 5
 LENS = torch.tensor([2.1, 2.2, 0.05, -0.03, -0.2, 0.1, 0.0, 0.003, -0.002])
@@ -106,3 +106,34 @@ def test_flipped_windows_with_a_lens_give_the_flipped_pose():
 def test_without_intrinsics_it_says_so():
     with pytest.raises(UserError, match="intrinsics"):
         network().condition(batch_of(torch.zeros(2, FRAMES, 17, 2), None))
+
+
+def test_the_view_is_computed_once_for_all_hypotheses_and_steps(monkeypatch):
+    """Bit for bit what the network computes that works it out at every call."""
+    lifter = DiffusionLifter(network(), H36M_17).eval()
+    batch = batch_of(0.3 * torch.randn(2, FRAMES, 17, 2), LENS.expand(2, -1))
+    noise = lambda h: window_noise(1, ["a", "b"], h, (FRAMES, 17, 3))  # noqa: E731
+    calls = []
+
+    def counted(*arguments):
+        calls.append(1)
+        return along_root(*arguments)
+
+    monkeypatch.setattr(mixste_ray, "along_root", counted)
+    with torch.no_grad():
+        once = lifter.sample(batch, 3, 4, noise, chunk=1)
+        assert len(calls) == 1
+        monkeypatch.setattr(mixste_ray.MixSTERay, "prepared", lambda self, x_2d, condition: condition)
+        each = lifter.sample(batch, 3, 4, noise, chunk=1)
+    assert len(calls) == 13 and torch.equal(once, each)
+
+
+def test_turns_keep_their_precision_in_bf16():
+    """Under autocast a body of half a metre comes back to a micrometre, where bf16 would move it by a millimetre."""
+    rotation = onto_axis(torch.tensor([[0.3, -0.2, 1.0]]))[:, None]
+    x = 0.5 * torch.randn(1, 4, 17, 3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        back = turned(turned(x, rotation), rotation.mT)
+        assert float((x @ rotation[0, 0].mT - turned(x, rotation)).abs().max()) > 5e-4
+    torch.testing.assert_close(back, x, atol=1e-6, rtol=0)
+    torch.testing.assert_close(turned(x, rotation), x @ rotation[0, 0].mT, atol=1e-6, rtol=0)
