@@ -6,7 +6,8 @@
 Without -c the small network in checkpoint/open lifts; docs/wild.md explains.
 """
 
+from common.door import leave
 from common.programs.wild import main
 
 if __name__ == "__main__":
-    raise SystemExit(main(__doc__))
+    leave(main(__doc__))

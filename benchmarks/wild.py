@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.wild_known import measure_known
+from benchmarks.wild_live import measure_live
 from benchmarks.wild_real import measure_real, truth_accuracy
 from common.door import guarded
 from common.engine.cards import trained_on
@@ -67,8 +68,9 @@ def _main(description: str, argv: list[str] | None) -> int:
         done.part(f"truth {name}", lambda folder=folder: truth_accuracy(folder))
         done.part(f"real {name}", lambda folder=folder: measure_real(folder, model, settings, place))
     if args.data:
-        done.part(f"known {args.limit or ''}".strip(), lambda: measure_known(args.data, model, settings, place,
-                                                                              args.limit))  # fmt: skip
+        for name, measure in (("known", measure_known), ("live", measure_live)):
+            done.part(f"{name} {args.limit or ''}".strip(),
+                      lambda measure=measure: measure(args.data, model, settings, place, args.limit))  # fmt: skip
     rows = tables(done.content)
     for title, table in rows:
         say(title)
@@ -115,6 +117,13 @@ def tables(content: dict) -> list[tuple[str, list[list]]]:
             ))  # fmt: skip
         elif kind == "real":
             out.append((f"{which}: lifted from each camera alone, true focal length", real_rows(part)))
+        elif kind == "live":
+            heads = ["", "MPJPE, mm", "P-MPJPE, mm", "final MPJPE, mm", "final P-MPJPE, mm"]
+            out.append((
+                f"the same clips at 25 frames a second: all frames known, and --stream (one hypothesis, one step) that "
+                f"waits {part['wait_ms']:.0f} ms for frames and computes {part['ms']:.0f} ms a frame on one thread",
+                [heads, ["all frames known", *part["whole"]], ["--stream", *part["live"]]],
+            ))  # fmt: skip
         else:
             out.append((f"{part['clips']} clips, {part['frames']} frames of held-out performers under random cameras",
                         [["", *KNOWN.values()], *([KINDS[k], *(part[k].get(c) for c in KNOWN)] for k in KINDS),

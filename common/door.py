@@ -11,7 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from common.errors import UserError, visible
 
@@ -53,6 +55,16 @@ def guarded(work: Callable[..., int | None], *arguments, advice: str = "") -> in
             signal.signal(number, handler)
         if "common.engine.devices" in sys.modules:
             sys.modules["common.engine.devices"].leave()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process at once, after what is registered for its end: taking PyTorch's modules down one by one costs a
+    second and touches 130 MB. For programs whose files are closed and whose threads hold nothing."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # a pipe that was closed
+            stream.flush()
+    os._exit(code)
 
 
 def _signals() -> list[int]:

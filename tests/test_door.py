@@ -82,3 +82,16 @@ def test_the_names_of_files_in_system_errors_cannot_act_on_the_terminal(capsys):
 
     assert guarded(work) == 2
     assert capsys.readouterr().err == "error: a\\n\\x1b[2J: No such file\n"
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_leaving_runs_what_is_registered_and_flushes(code):
+    text = f"""
+import atexit, sys
+from common.door import leave
+atexit.register(print, "registered")
+sys.stdout.write("buffered")
+leave({code})
+"""
+    done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "bufferedregistered\n", "")

@@ -179,7 +179,7 @@ def _decode_pyav(path: Path) -> Iterator[tuple[float, np.ndarray, float]]:
                 raise UserError(f"{path} holds no video")
             stream = container.streams.video[0]
             _check_size(path, stream.codec_context.width, stream.codec_context.height)
-            stream.thread_type = "AUTO"
+            stream.thread_type = "SLICE"  # threads by frame hold many pictures: 200 MB more on 230 of 1768 x 994
             fps = float(stream.average_rate or stream.guessed_rate or 25)
             if not 0 < fps < 1e5:
                 raise UserError(f"{path}: {fps:g} frames a second")

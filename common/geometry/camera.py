@@ -68,8 +68,8 @@ def quaternion_conjugate(q: Tensor) -> Tensor:
 def quaternion_rotate(q: Tensor, v: Tensor) -> Tensor:
     """Rotate vectors v (..., 3) by unit quaternions q (..., 4), w first; the leading dimensions broadcast."""
     w, u = q[..., :1], q[..., 1:]
-    u = u.expand(torch.broadcast_shapes(u.shape, v.shape))
-    t = 2 * torch.linalg.cross(u, v.expand_as(u))
+    u, v = torch.broadcast_tensors(u, v)
+    t = 2 * torch.linalg.cross(u, v)
     return v + w * t + torch.linalg.cross(u, t)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 import time
 from collections.abc import Sequence
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 def main(description: str | None = None, argv: Sequence[str] | None = None) -> int:
     """Run on a command line; returns the exit code: 0, or 2 for what the user can mend."""
-    atexit.register(gc.freeze)  # or Python searches all of PyTorch for circles before it ends: a second
     return guarded(_main, description, list(sys.argv[1:] if argv is None else argv))
 
 

@@ -147,6 +147,8 @@ def test_a_run_over_everything_writes_its_page(tmp_path, pair):
     content = json.loads((tmp_path / "r.json").read_text("utf-8"))
     final = content["parts"]["known 1"]["positions"]
     assert final["bones"] < 0.01 and 0 <= final["vertical"] < 90
+    live = content["parts"]["live 1"]
+    assert "--stream" in text and live["ms"] > 0 and min(live["whole"] + live["live"]) > 0
     assert content["parts"]["truth studio"]["rule"] < 1e-3
     assert wild.main(command) == 0 and page.read_text("utf-8") == text
     assert wild.main(["-c", str(tmp_path / "model" / "tiny.bin")]) == 2
