@@ -28,7 +28,7 @@ def anchors(text: str) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     text = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    for link in _LINK.findall(text):
+    for link in _LINK.findall(text) + re.findall(r'src="([^"]+)"', text):
         if link.startswith(("http://", "https://")):
             assert re.fullmatch(r"https?://[\w.-]+\.\w+(/\S*)?", link), link
             continue
@@ -121,4 +121,4 @@ def test_the_readme_is_short_and_has_its_commands():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(readme.splitlines()) < 150 and len(commands()) > 20
     opening = re.findall(r"^pip install -r requirements\S*\.txt && (.+)$", readme, re.MULTILINE)
-    assert opening == ["python main.py --demo", "python -m pytest"]
+    assert opening == ["python main.py --demo", "python -m pytest", "python main_wild.py video.mp4"]
