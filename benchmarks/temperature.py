@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     sums = torch.zeros(len(names), dtype=torch.float64)
 
     def observe(batch, poses):
-        evidence, truth = evidence_of(batch), batch.positions_3d
+        evidence, truth = evidence_of(batch, windows), batch.positions_3d
         hypotheses = poses["hypotheses"][:, -1:]
         found = [AGGREGATIONS["R_Agg"](hypotheses, replace(evidence, temperature=t))[:, 0] for t in TEMPERATURES]
         found += [poses["P_Agg"][:, -1], poses["J_Agg_fit"][:, -1]]

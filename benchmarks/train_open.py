@@ -130,9 +130,7 @@ def clip_of(subject: str, action: str, camera: Camera, pixels: np.ndarray, seen:
 
 def at_rate(clip: Clip) -> Clip:
     """A recorded clip at the network's rate."""
-    step = RECORDED // round(FPS)
-    names = ("keypoints_2d", "positions_3d", "valid")
-    return replace(clip, fps=FPS, **{name: getattr(clip, name)[::step] for name in names})
+    return replace(clip.taken(slice(None, None, RECORDED // round(FPS))), fps=FPS)
 
 
 def training_views(takes: list, seed: int, epoch: int) -> list[Clip]:
@@ -159,7 +157,7 @@ def figures(card: dict, errors: Errors, clips: list[Clip]) -> dict:
     out = {}
     for protocol in ("protocol_1", "protocol_2"):
         last = errors.mean(protocol, everything)[-1]
-        row = {name: round(float(last[errors.columns.index(name)]), 1) for name in ("P_Agg", "R_Agg")}
+        row = {name: round(float(last[errors.columns.index(name)]), 1) for name in ("P_Agg", "R_Agg", "S_Agg")}
         out[protocol] = row | {"mean_pose": round(means[protocol]["frame_wise"], 1)}
     return out | {"frames": int(errors.frames.sum())}
 

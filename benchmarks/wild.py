@@ -147,27 +147,30 @@ def real_rows(found: dict) -> list[list]:
     return [*rows, ["MediaPipe (heavy)", MEDIAPIPE["mpjpe"], MEDIAPIPE["p_mpjpe"], *[None] * 5]]
 
 
-def put_into_page(page: Path, facts: dict, rows: list[tuple[str, list[list]]]) -> Path:
-    """Replace what stands between the page's markers."""
-    lines = [f"Measured by `python -m benchmarks.wild` with the model `{facts['checkpoint']}` ({facts['trained_on']}), "
+def put_into_page(
+    page: Path, facts: dict, rows: list[tuple[str, list[list]]], program: str = "wild", decimals: int = 1
+) -> Path:
+    """Replace what stands between the page's markers, which are named after the program."""
+    model = f"`{facts['checkpoint']}` ({facts['trained_on']})"
+    lines = [f"Measured by `python -m benchmarks.{program}` with the model {model}, "
              f"H = {facts['hypotheses']}, K = {facts['sampling_timesteps']}.", ""]  # fmt: skip
     for title, table in rows:
         lines += [f"**{title[0].upper()}{title[1:]}**", ""]
         for n, row in enumerate(table):
-            lines.append("| " + " | ".join(cell(c) for c in row) + " |")
+            lines.append("| " + " | ".join(cell(c, decimals) for c in row) + " |")
             if n == 0:
                 lines.append("|" + "---|" * len(row))
         lines += [""] if table else []
     text = page.read_text(encoding="utf-8")
-    first, last = "<!-- wild -->", "<!-- end wild -->"
+    first, last = f"<!-- {program} -->", f"<!-- end {program} -->"
     if first not in text or last not in text:
         raise UserError(f"{page}: has no markers {first} and {last}")
     block = f"{first}\n{chr(10).join(lines).strip()}\n{last}"
     return save_text(page, re.sub(f"{first}.*?{last}", lambda _: block, text, flags=re.S))
 
 
-def cell(value: object) -> str:
-    return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+def cell(value: object, decimals: int = 1) -> str:
+    return "" if value is None else f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,8 @@ def by_focal(hypotheses: np.ndarray, pixels: np.ndarray, camera: Camera, truth: 
     true = torch.from_numpy(truth - truth[:, :1])
     for share in WRONG:
         focal = share * float(np.mean(camera.intrinsics[:2]))
-        evidence = Evidence(screen, torch.tensor([focal, focal, *[0.0] * 7], dtype=torch.float64))
-        for column in ("P_Agg", "R_Agg") if share == 1 else ("R_Agg",):
+        intrinsics = torch.tensor([focal, focal, *[0.0] * 7], dtype=torch.float64)
+        evidence = Evidence(screen, intrinsics, skeleton=H36M_17)
+        for column in ("P_Agg", "S_Agg", "R_Agg") if share == 1 else ("R_Agg",):
             pose = AGGREGATIONS[column](relative, evidence)
             yield share, column, [1000 * float(metric(pose, true).mean()) for metric in (mpjpe, p_mpjpe)]

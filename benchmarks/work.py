@@ -231,7 +231,7 @@ class Bench:
         poses, batch, how = self._scored()
 
         def work():
-            evidence = evidence_of(batch)
+            evidence = evidence_of(batch, self.windows)
             columns = {name: AGGREGATIONS[name](poses, evidence) for name in COLUMNS}
             return frame_errors(poses, columns, evidence, H36M_17, how)
 

@@ -37,7 +37,8 @@ def in_layout(clips: Sequence[Clip], source: Skeleton, target: Skeleton) -> list
     if source == target:
         return list(clips)
     order = joint_order(source, target)
-    return [replace(c, keypoints_2d=c.keypoints_2d[:, order], positions_3d=c.positions_3d[:, order]) for c in clips]
+    moved = [(c, c.keypoints_2d[:, order], c.positions_3d[:, order]) for c in clips]
+    return [replace(c, keypoints_2d=keypoints, positions_3d=poses, confidence=None) for c, keypoints, poses in moved]
 
 
 def unlabelled(clips: Sequence[Clip], skeleton: Skeleton, keep_root: bool = False) -> list[Clip]:

@@ -115,22 +115,12 @@ def load_clips(settings: DataSettings, role: str, notice: Callable[[str], None])
         tell_about(path, list(dict.fromkeys(clip.subject for clip in clips)), notice)
     clips = select_actions(clips, settings.actions, notice, published=settings.published)
     tell_missed(clips, notice)
-    if settings.downsample > 1:
-        clips = [_every(clip, settings.downsample) for clip in clips]
+    if (n := settings.downsample) > 1:
+        clips = [replace(c.taken(slice(None, None, n)), fps=c.fps / n) for c in clips]
     if role == "train" and settings.subset < 1:
         count = max(1, round(settings.subset * len(clips)))
         clips = [clips[i * len(clips) // count] for i in range(count)]
     return clips
-
-
-def _every(clip: Clip, n: int) -> Clip:
-    return replace(
-        clip,
-        fps=clip.fps / n,
-        keypoints_2d=clip.keypoints_2d[::n],
-        positions_3d=clip.positions_3d[::n],
-        valid=clip.valid[::n],
-    )
 
 
 def _take(clip: Clip) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.datasets.clips import Clip
 from common.errors import UserError, visible
+from common.geometry.skeleton import Skeleton, joint_map
 from common.settings.lifting import EVERYTHING
 
 
@@ -37,6 +38,18 @@ def check_pose_array(name: str, array: np.ndarray, joints: int, dims: int) -> np
             "is known: docs/custom_data.md)"
         )
     return array
+
+
+def scores_of(array: np.ndarray, layout: Skeleton, skeleton: Skeleton) -> np.ndarray | None:
+    """Confidence (T, J) of the skeleton's joints from keypoints (T, joints of the layout, 3 or more), or None without a
+    third channel. A joint that the layout gives as a mix of others is as sure as the least sure of them."""
+    array = np.asarray(array)
+    if array.ndim != 3 or array.shape[-1] < 3:
+        return None
+    scores = np.nan_to_num(array[..., 2].astype(np.float32))
+    if layout == skeleton:
+        return scores
+    return np.stack([scores[:, row].min(1) for row in joint_map(layout, skeleton) != 0], 1)
 
 
 def frame_list(chosen: np.ndarray, most: int = 6) -> str:

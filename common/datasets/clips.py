@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ class Clip:
     """One take seen by one camera, T frames.
 
     keypoints_2d (T, J, 2), float32, screen units; positions_3d (T, J, 3), float32, camera frame, metres, absolute;
-    valid (T,), False where the annotation must not be scored.
+    valid (T,), False where the annotation must not be scored; confidence (T, J) of the 2D, where its file has one.
     """
 
     subject: str
@@ -25,6 +25,7 @@ class Clip:
     keypoints_2d: np.ndarray
     positions_3d: np.ndarray
     valid: np.ndarray
+    confidence: np.ndarray | None = None
 
     def __post_init__(self):
         for name in ("subject", "action"):  # they reach terminals, tables and pictures
@@ -32,6 +33,12 @@ class Clip:
 
     def __len__(self) -> int:
         return len(self.keypoints_2d)
+
+    def taken(self, frames: slice) -> Clip:
+        """The same with some of its frames; the rate is as it was."""
+        confidence = None if self.confidence is None else self.confidence[frames]
+        arrays = {name: getattr(self, name)[frames] for name in ("keypoints_2d", "positions_3d", "valid")}
+        return replace(self, confidence=confidence, **arrays)
 
     @property
     def key(self) -> str:

@@ -25,7 +25,14 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
+from common.datasets.checks import (
+    check_metres,
+    check_pixels,
+    check_pose_array,
+    require_file,
+    scores_of,
+    select_subjects,
+)
 from common.datasets.clips import Clip
 from common.errors import UserError, visible
 from common.files.reading import load_archive, understanding
@@ -109,6 +116,7 @@ def _sources(root: Path) -> str:
 
 
 def _clip(subject, action, camera, fps, pixels, world, layout, skeleton, where) -> Clip:
+    scores = scores_of(pixels, layout, skeleton)
     pixels, good_2d = _finite(f"{where} {camera.name}", pixels, len(layout), 2)
     points, good_3d = _finite(f"3D of {subject} {action}", world, len(skeleton), 3)
     if len(pixels) < len(points):
@@ -122,7 +130,8 @@ def _clip(subject, action, camera, fps, pixels, world, layout, skeleton, where) 
     if layout != skeleton:
         screen = joint_map(layout, skeleton) @ screen  # the map is affine, so it may follow the change of units
     in_camera = camera.world_to_camera(torch.from_numpy(points)).numpy()
-    return Clip(subject, str(action), camera, fps, screen.astype(np.float32), in_camera, valid)
+    scores = None if scores is None else scores[: len(points)]
+    return Clip(subject, str(action), camera, fps, screen.astype(np.float32), in_camera, valid, scores)
 
 
 def _finite(name: str, array, joints: int, dims: int) -> tuple[np.ndarray, np.ndarray]:

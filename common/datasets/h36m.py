@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.datasets.checks import check_metres, check_pixels, check_pose_array, require_file, select_subjects
+from common.datasets.checks import (
+    check_metres,
+    check_pixels,
+    check_pose_array,
+    require_file,
+    scores_of,
+    select_subjects,
+)
 from common.datasets.clips import Clip
 from common.datasets.h36m_cameras import h36m_cameras
 from common.errors import UserError
@@ -59,16 +66,18 @@ def _views(subject: str, action: str, world, detections: dict, layout: Skeleton,
         raise UserError(f"{source} {subject} {action}: {len(detections[action])} cameras, expected {len(cameras)}")
     clips = []
     for camera, pixels in zip(cameras, detections[action], strict=True):
+        scores = scores_of(pixels, layout, H36M_17)
         pixels = check_pose_array(f"{source} {subject} {action}", pixels, len(layout), 2)
         if len(pixels) < len(world):
             raise UserError(f"{source} {subject} {action}: {len(pixels)} frames of 2D for {len(world)} of 3D")
         pixels = pixels[: len(world)]
         check_pixels(f"{source} {subject} {action}", pixels)
+        scores = None if scores is None else scores[: len(world)]
         screen = pixels_to_screen(torch.from_numpy(pixels), camera.width, camera.height).numpy()
         if layout is not H36M_17:
             screen = joint_map(layout, H36M_17) @ screen
         points = camera.world_to_camera(torch.from_numpy(world)).numpy()
-        clips.append(Clip(subject, action, camera, FPS, screen, points, np.ones(len(world), bool)))
+        clips.append(Clip(subject, action, camera, FPS, screen, points, np.ones(len(world), bool), scores))
     return clips
 
 

@@ -155,7 +155,7 @@ def h36m_as_humaneva(clips: list[Clip]) -> list[Clip]:
     """
     matrix = joint_map(H36M_17, HUMANEVA_15)  # (15, 17)
     return [
-        replace(clip, keypoints_2d=matrix @ clip.keypoints_2d, positions_3d=matrix @ clip.positions_3d)
+        replace(clip, keypoints_2d=matrix @ clip.keypoints_2d, positions_3d=matrix @ clip.positions_3d, confidence=None)
         for clip in clips
     ]
 

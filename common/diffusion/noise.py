@@ -29,3 +29,9 @@ def window_noise(
         return torch.stack(rows).to(device)
 
     return noise
+
+
+def tempered(noise: Callable[[int], Tensor], first: float, later: float) -> Callable[[int], Tensor]:
+    """The same noise times `first` where sampling starts (k = 0) and times `later` at its later draws: more than 1
+    spreads the hypotheses, less gathers them."""
+    return lambda k: noise(k) * (first if k == 0 else later)

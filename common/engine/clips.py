@@ -15,7 +15,7 @@ from common.engine.devices import Place
 from common.engine.evaluate import Sampling, batch_of, evidence_of, sample
 from common.engine.opening import Opened
 from common.errors import UserError
-from common.scoring.hypotheses import AGGREGATIONS
+from common.scoring.hypotheses import AGGREGATIONS, ONE_POSE
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,6 @@ def windows_of(opened: Opened, clip: Clip, place: Place) -> Windows:
     )
 
 
-def aggregation_for(windows: Windows) -> str:
-    """R_Agg where the camera is known, P_Agg elsewhere: both read nothing of the truth."""
-    return "R_Agg" if windows.has_camera else "P_Agg"
-
-
 def answered_frames(windows: Windows, row: int) -> np.ndarray:
     """The frames (F,) of the clip that a window answers for; some may lie beyond the clip's ends."""
     return windows.start_of[row] + windows.answered.start + np.arange(windows.output)
@@ -60,13 +55,12 @@ def rows_for(windows: Windows, frames: Iterable[int]) -> list[int]:
 def lift_clip(
     opened: Opened, clip: Clip, sampling: Sampling, place: Place, *, frames: Iterable[int] | None = None
 ) -> Lifted:
-    """Sample every window of a clip and aggregate, by R_Agg where the camera is known, by P_Agg elsewhere.
+    """Sample every window of a clip and make one pose of its hypotheses, by `ONE_POSE`.
 
     With `frames`, only the windows that answer for them are sampled; what was not lifted is NaN.
     """
     lifter = opened.lifter
     windows = windows_of(opened, clip, place)
-    name = aggregation_for(windows)
     joints = len(lifter.skeleton)
     aggregate = np.full((len(clip), joints, 3), np.nan, np.float32)
     hypotheses = np.full((sampling.hypotheses, len(clip), joints, 3), np.nan, np.float32)
@@ -74,14 +68,14 @@ def lift_clip(
     for rows in torch.tensor(list(wanted)).split(sampling.batch):
         batch = batch_of(windows, rows, sampling)
         poses = sample(lifter, windows, batch, sampling, place)  # (B, K, H, F, J, 3)
-        one = AGGREGATIONS[name](poses, evidence_of(batch))[:, -1].cpu().numpy()  # (B, F, J, 3)
+        one = AGGREGATIONS[ONE_POSE](poses, evidence_of(batch, windows))[:, -1].cpu().numpy()  # (B, F, J, 3)
         many = poses[:, -1].cpu().numpy()  # (B, H, F, J, 3)
         for b, row in enumerate(rows.tolist()):
             places = answered_frames(windows, row)
             inside = (places >= 0) & (places < len(clip))
             aggregate[places[inside]] = one[b, inside]
             hypotheses[:, places[inside]] = many[b][:, inside]
-    return Lifted(aggregate, hypotheses, name)
+    return Lifted(aggregate, hypotheses, ONE_POSE)
 
 
 def picture_of(opened: Opened, clip: Clip, sampling: Sampling, place: Place, *, count: int = 3) -> np.ndarray:

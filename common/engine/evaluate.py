@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from common.datasets.windows import Batch, Windows
 from common.diffusion.lifter import DiffusionLifter
-from common.diffusion.noise import window_noise
+from common.diffusion.noise import tempered, window_noise
 from common.diffusion.samplers import network_calls
 from common.engine.chunks import Load, chunk_for, in_chunks
 from common.engine.devices import Place, autocast
@@ -41,12 +41,18 @@ class Sampling:
     flip: bool = True
     repeat: int = 1  # each hypothesis is the mean of so many draws
     sampler: str = "ddim"  # a row of SAMPLERS
+    temperature: tuple[float, float] = (1.0, 1.0)  # factors of the noise at the start and of that of the later steps
 
     @property
     def calls(self) -> int:
         """How often a window goes through the network."""
         bodies = 2 if self.flip else 1
         return self.hypotheses * self.repeat * network_calls(self.sampler, self.steps) * bodies
+
+    def apart(self) -> bool:
+        """Whether a batch stays within a clip. Published evaluations run one action at a time: where the network mixes
+        up the texts of a batch, so does this one."""
+        return self.published or (self.mixes_texts and not self.neutral)
 
 
 @dataclass
@@ -82,11 +88,9 @@ def evaluate(
     The windows are dealt to the processes in turn; every process returns the sums over all of them. No network
     output depends on the truth, and aggregations receive only what they may read.
     """
-    # Published evaluations run one action at a time: where the network mixes up the texts of a batch, so does this one.
-    apart = sampling.published or (sampling.mixes_texts and not sampling.neutral)
     metrics = metrics_named(sampling.metrics)
     over_clips = {name: m for name, m in metrics.items() if m.lost}
-    rows = _slices(windows, sampling.batch, apart or bool(over_clips))[:limit]
+    rows = row_batches(windows, sampling.batch, sampling.apart() or bool(over_clips))[:limit]
     aggregations = available(windows.has_camera)
     names = tuple(aggregations)
     shape = (len(windows.clips), sampling.steps, len(names))
@@ -106,7 +110,7 @@ def evaluate(
         batch = batch_of(windows, part, sampling)
         poses = sample(lifter, windows, batch, sampling, place)  # (B, K, H, F, J, 3)
         chunk = chunk or chunk_for(lifter, load_of(batch, sampling))
-        evidence = evidence_of(batch)
+        evidence = evidence_of(batch, windows)
         columns = {name: a(poses, evidence) for name, a in aggregations.items()}  # each (B, K, F, J, 3)
         if observe:
             observe(batch, {"hypotheses": poses, **columns})
@@ -187,21 +191,33 @@ def check_told(lifter: DiffusionLifter, windows: Windows) -> None:
         lifter.denoiser.condition(as_batch(actions, windows.action_names, intrinsics, camera=False))
 
 
-def evidence_of(batch: Batch) -> Evidence:
-    """The batch's evidence, with a dimension for the steps."""
+def evidence_of(batch: Batch, windows: Windows) -> Evidence:
+    """The evidence of a batch of windows, with a dimension for the steps."""
     intrinsics = batch.intrinsics.unsqueeze(1) if batch.intrinsics is not None else None
-    return Evidence(batch.target_2d.unsqueeze(1), intrinsics, batch.root.unsqueeze(1), batch.positions_3d.unsqueeze(1))
+    rates = [windows.clips[clip].fps for clip in windows.clip_of[batch.rows.numpy()]]
+    return Evidence(
+        batch.target_2d.unsqueeze(1),
+        intrinsics,
+        batch.root.unsqueeze(1),
+        batch.positions_3d.unsqueeze(1),
+        fps=torch.tensor(rates, device=batch.keypoints_2d.device).unsqueeze(1),
+        skeleton=windows.skeleton,
+    )
 
 
 @torch.no_grad()
-def sample(lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sampling, place: Place) -> Tensor:
-    """All hypotheses of a batch at every step, (B, K, H, F, J, 3), root joint at zero."""
+def sample(
+    lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sampling, place: Place, *, first: int = 0
+) -> Tensor:
+    """All hypotheses of a batch at every step, (B, K, H, F, J, 3), root joint at zero; from the `first`-th on."""
     keys = [windows.key(row) for row in batch.rows.tolist()]
     shape = (windows.output, len(windows.skeleton), 3)
     load = load_of(batch, sampling)
 
-    def noise(hypotheses: range):
-        return window_noise(sampling.seed, keys, hypotheses, shape, device=place.device)
+    def noise(draws: range):
+        draws = range(draws.start + first * sampling.repeat, draws.stop + first * sampling.repeat)
+        drawn = window_noise(sampling.seed, keys, draws, shape, device=place.device)
+        return drawn if sampling.temperature == (1, 1) else tempered(drawn, *sampling.temperature)
 
     def draw(draws: int, steps: int, chunk: int) -> Tensor:
         with autocast(place.device, sampling.amp):
@@ -259,14 +275,14 @@ def _best_of_batch(errors: Tensor) -> Tensor:
     return errors.gather(2, best.view(1, -1, 1, 1).expand(len(errors), -1, 1, errors.shape[3])).squeeze(2)
 
 
-def _slices(windows: Windows, count: int, apart: bool) -> list[Tensor]:
-    """Rows of the windows in batches of `count`; with `apart`, a batch stays within a clip (the published protocol)."""
-    rows = torch.arange(len(windows))
+def row_batches(windows: Windows, count: int, apart: bool, every: int = 1) -> list[Tensor]:
+    """Rows of every `every`-th window in batches of `count`; with `apart`, a batch stays within a clip."""
+    rows = torch.arange(0, len(windows), every)
     if not apart:
         return list(rows.split(count))
-    out = []
-    for clip in dict.fromkeys(windows.clip_of.tolist()):
-        out += rows[torch.from_numpy(windows.clip_of == clip)].split(count)
+    clips, out = windows.clip_of[rows.numpy()], []
+    for clip in dict.fromkeys(clips.tolist()):
+        out += rows[torch.from_numpy(clips == clip)].split(count)
     return out
 
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.datasets import data_set_of, load_clips
 from common.datasets.clips import Clip
 from common.datasets.windows import Windows
-from common.engine import checkpoint, report
+from common.engine import calibration, checkpoint, report
 from common.engine.devices import Place, amp_of, compile_network
 from common.engine.evaluate import EVALUATION_WINDOWS, Errors, Sampling, check_told, estimate_seconds, evaluate
 from common.engine.export_3dhp import PoseCollector, score_exports
@@ -85,6 +85,7 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
         "steps": sampling.steps,
         "sampler": sampling.sampler,
         "bf16": sampling.amp,
+        "temperature": list(sampling.temperature),
         "seed": sampling.seed,
         "frames": int(errors.frames.sum()),
         "cost": _cost(lifter, windows, sampling, errors, flop, place),
@@ -96,6 +97,8 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
     }
     if told:
         out["results_with_action"] = told
+    if settings.evaluation.calibration:
+        out["calibration"] = calibration.run(settings, lifter, windows, sampling, place)
     notes = []
     if settings.published:
         notes.append(f"P_Best is chosen per batch of -b {sampling.batch} windows")
@@ -131,6 +134,7 @@ def sampling_of(settings: Settings, card: dict, place: Place) -> Sampling:
         flip=asked.test_time_augmentation,
         repeat=asked.repeat_n,
         sampler=asked.sampler,
+        temperature=asked.temperature,
         neutral=text_told(settings, card) in ("neutral", "both"),
         mixes_texts=mixes_texts(card),
     )
@@ -235,6 +239,9 @@ def _write(folder: Path, name: str, out: dict, columns: list[str]) -> None:
     cost = out["cost"]
     if "results_with_action" in out:
         print(report.table(out["results_with_action"], columns, f"{title}, told the action"))
+    if "calibration" in out:
+        page = calibration.write_page(folder, f"{title}: calibration", out["calibration"])
+        say(f"written: {page}")
     for note in out["notes"]:
         say(f"note: {note}")
     say(

@@ -31,6 +31,16 @@ class Skeleton:
         return tuple((j, p) for j, p in enumerate(self.parents) if p >= 0)
 
     @property
+    def chain(self) -> tuple[tuple[int, int], ...]:
+        """(child, parent) of every bone, those nearer to the root first."""
+        order, ring = [], [self.root]
+        while ring:
+            found = [(j, p) for j, p in self.edges if p in ring]
+            order += found
+            ring = [j for j, _ in found]
+        return tuple(order)
+
+    @property
     def mirror(self) -> list[int]:
         """The joint order of the mirrored body: joint j of a flipped pose is joint mirror[j] of the original."""
         order = list(range(len(self)))

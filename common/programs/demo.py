@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +62,7 @@ def test_clips(settings: Settings) -> list[Clip]:
         takes.setdefault((clip.subject, clip.action_name), []).append(clip)
     views = [views[i % len(views)] for i, views in enumerate(takes.values())][:TEST_WINDOWS]
     frames = settings.model.number_of_frames * max(1, TEST_WINDOWS // len(views))
-    return [
-        replace(c, keypoints_2d=c.keypoints_2d[:frames], positions_3d=c.positions_3d[:frames], valid=c.valid[:frames])
-        for c in views
-    ]
+    return [clip.taken(slice(frames)) for clip in views]
 
 
 def _pictures(settings: Settings, place: Place, folder: Path) -> None:

@@ -13,11 +13,11 @@ from common.diffusion.ddim import q_sample
 from common.diffusion.lifter import DiffusionLifter
 from common.diffusion.noise import seed_of, window_noise
 from common.engine.chunks import in_chunks
-from common.engine.clips import aggregation_for, answered_frames, rows_for, windows_of
+from common.engine.clips import answered_frames, rows_for, windows_of
 from common.engine.devices import Place, autocast
 from common.engine.evaluate import Sampling, batch_of, evidence_of, load_of
 from common.engine.opening import Opened
-from common.scoring.hypotheses import AGGREGATIONS, average_repeats
+from common.scoring.hypotheses import AGGREGATIONS, ONE_POSE, average_repeats
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ def trace_frame(opened: Opened, clip: Clip, sampling: Sampling, place: Place, fr
     """Sample the window that answers for this frame of a clip, with the noise of `lift_clip`, and keep every step."""
     lifter = opened.lifter
     windows = windows_of(opened, clip, place)
-    name = aggregation_for(windows)
     row = rows_for(windows, [frame])[0]
     batch = batch_of(windows, [row], sampling)
     at = frame - int(answered_frames(windows, row)[0])
@@ -59,7 +58,7 @@ def trace_frame(opened: Opened, clip: Clip, sampling: Sampling, place: Place, fr
     x_0[..., lifter.skeleton.root, :] = 0
     after = torch.cat([before[:, 1:], x_0[:, -1:]], 1)
     hypotheses = average_repeats(x_0, sampling.repeat) if sampling.repeat > 1 else x_0
-    aggregates = AGGREGATIONS[name](hypotheses, evidence_of(batch))  # (1, S, F, J, 3)
+    aggregates = AGGREGATIONS[ONE_POSE](hypotheses, evidence_of(batch, windows))  # (1, S, F, J, 3)
     return Trace(
         after[0, :, :, at].transpose(0, 1).cpu().numpy(),
         x_0[0, :, :, at].transpose(0, 1).cpu().numpy(),

@@ -14,12 +14,18 @@ import torch
 from torch import Tensor
 
 from common.geometry.camera import fit_root, project, undistort
-from common.scoring.metrics import joint_errors, mpjpe
+from common.geometry.skeleton import Skeleton
+from common.scoring.metrics import bone_lengths, joint_errors, mpjpe
 
 # Chosen on held-out training clips (benchmarks/temperature.py, docs/protocol.md); errors are in screen units.
 R_AGG_TEMPERATURE = 0.01
 # Screen units, 0.01 pixel of an image 1000 wide: far below what a detector tells, far above rounding (about 1e-7).
 TIE = 2e-5
+# Of S_Agg, chosen on training performers (docs/aggregation.md).
+CUT_OFF = 3.0  # Hz
+ORDER = 3  # of its smoother
+NO_BONE = 1e-6  # metres: a shorter bone has no direction
+LEAST_SPREAD = 0.01  # metres: hypotheses that agree better are no surer than that
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Evidence:
     root: Tensor | None = None  # (..., F, 1, 3), true root, camera frame, metres
     pose: Tensor | None = None  # (..., F, J, 3), true pose, root-relative, metres
     temperature: float = R_AGG_TEMPERATURE
+    fps: Tensor | None = None  # (...,), frames a second; None where the poses must not be smoothed in time
+    skeleton: Skeleton | None = None  # the tree of the joints; None where bones must keep the lengths that they have
 
 
 def assemble(poses: Tensor, shares: Tensor) -> Tensor:
@@ -79,6 +87,51 @@ def r_agg(poses: Tensor, evidence: Evidence) -> Tensor:
     """The mean weighted per joint by a softmax over reprojection errors, each hypothesis at its fitted root."""
     errors = reprojection_errors(poses, fitted_roots(poses, evidence), evidence)
     return assemble(poses, torch.softmax(-errors / evidence.temperature, dim=-3))
+
+
+def s_agg(poses: Tensor, evidence: Evidence) -> Tensor:
+    """The mean, smoothed in time, its bones as long as the hypotheses'. No camera is asked, so none can be wrong.
+
+    What the hypotheses agree on from frame to frame, but moves faster than `CUT_OFF`, is mostly the 2D's noise. Where
+    they disagree a frame counts less. A mean of poses has shortened bones, its parts have not: each bone keeps its
+    direction and gets the median length over hypotheses and frames.
+    """
+    pose = poses.mean(-4)
+    if evidence.fps is not None and poses.shape[-3] > ORDER:
+        spread = (poses - pose.unsqueeze(-4)).square().sum(-1).mean((-3, -1))  # (..., F), metres squared
+        pose = smoothed(pose, 1 / (spread + LEAST_SPREAD**2), evidence.fps)
+    if evidence.skeleton is None:
+        return pose
+    lengths = bone_lengths(poses, evidence.skeleton)  # (..., H, F, bones)
+    return with_lengths(pose, lengths.flatten(-3, -2).median(-2, keepdim=True).values, evidence.skeleton)
+
+
+def smoothed(pose: Tensor, weights: Tensor, fps: Tensor) -> Tensor:
+    """Poses (..., F, J, 3) through a Whittaker smoother of third order that halves a wave of `CUT_OFF` Hz.
+
+    The least weighted sum of squared distances, weights (..., F) of mean 1, plus a penalty on the third differences
+    (Whittaker 1923; Eilers 2003); what moves evenly, or speeds up evenly, stays. fps (...,). The matrix that it comes
+    to is made on the CPU in float64, which not every device has, for the penalty is steep.
+    """
+    fps, weights = fps.cpu().double(), weights.cpu().double()
+    pulse = 2 * torch.pi * torch.minimum(torch.full_like(fps, CUT_OFF), fps / 2) / fps
+    strength = (2 - 2 * torch.cos(pulse)) ** -ORDER
+    difference = torch.eye(pose.shape[-3], dtype=torch.float64)
+    for _ in range(ORDER):
+        difference = difference.diff(dim=0)
+    weights = torch.diag_embed(weights / weights.mean(-1, keepdim=True))  # (..., F, F)
+    matrix = torch.linalg.solve(weights + strength[..., None, None] * (difference.mT @ difference), weights)
+    return (matrix.to(pose) @ pose.flatten(-2)).unflatten(-1, pose.shape[-2:])
+
+
+def with_lengths(pose: Tensor, lengths: Tensor, skeleton: Skeleton) -> Tensor:
+    """The pose (..., F, J, 3) with bones of these lengths (..., F, bones), each in the direction that it had."""
+    number = {edge: n for n, edge in enumerate(skeleton.edges)}
+    joints = [pose[..., joint, :] for joint in range(len(skeleton))]
+    for joint, parent in skeleton.chain:
+        bone = torch.nn.functional.normalize(pose[..., joint, :] - pose[..., parent, :], dim=-1, eps=NO_BONE)
+        joints[joint] = joints[parent] + lengths[..., number[joint, parent], None] * bone
+    return torch.stack(joints, -2)
 
 
 def p_best(poses: Tensor, evidence: Evidence) -> Tensor:
@@ -136,11 +189,15 @@ class Aggregation:
 AGGREGATIONS: dict[str, Aggregation] = {
     "P_Agg": Aggregation(p_agg),
     "R_Agg": Aggregation(r_agg, camera=True),
+    "S_Agg": Aggregation(s_agg),
     "J_Agg_fit": Aggregation(j_agg_fit, camera=True, assembles=True),
     "J_Agg": Aggregation(j_agg, reads=("root",), camera=True, assembles=True),
     "P_Best": Aggregation(p_best, reads=("pose",)),
     "J_Best": Aggregation(j_best, reads=("pose",), assembles=True),
 }
+
+
+ONE_POSE = "S_Agg"  # the row that is taken where one pose is wanted
 
 
 def available(has_camera: bool) -> dict[str, Aggregation]:

@@ -27,6 +27,7 @@ from common.settings.ranges import (
     WEIGHT,
     WHOLE,
     WIDTH,
+    two_factors,
     whole,
 )
 from common.settings.recipe import RecipeSettings
@@ -252,6 +253,19 @@ class EvaluationSettings:
         help="what text models are told of a test clip (default: neutral; published protocol: action)",
         choices=("action", "neutral", "both"),
     )
+    calibration: bool = switch(
+        "--calibration",
+        help="with --evaluate: also how honest the spread of 200 hypotheses is; report.json, calibration.html",
+    )
+    calibration_every: int = flag(
+        "--calibration-every", help="--calibration looks at every n-th window", default=1, type=COUNT
+    )
+    temperature: tuple[float, float] = flag(
+        "--temperature",
+        help="factors of the noise that sampling starts from and of its later noise, as 1.2,1",
+        default=(1.0, 1.0),
+        type=two_factors,
+    )
     annotations: str = flag("--annotations", help="folder of MPI-INF-3DHP's TS*/annot_data.mat", default="3dhp_test")
 
 
@@ -440,6 +454,10 @@ def check(settings: Settings) -> None:
         raise UserError("--single-pass has no noise, so there is no velocity; leave out --objective")
     if sampling.sampler != "ddim" and "ddim_sampling_eta" in settings.given:
         raise UserError(f"--ddim_sampling_eta is DDIM's noise; --sampler {sampling.sampler} adds none")
+    if sampling.calibration and (not task.evaluate or task.render):
+        raise UserError("--calibration belongs to an evaluation: give it with --evaluate FILE and without --render")
+    if sampling.calibration and settings.model.single_pass:
+        raise UserError("--calibration: --single-pass has one answer and no odds")
     if settings.model.single_pass and (sampling.hypotheses, sampling.sampling_timesteps) != (1, 1):
         raise UserError("--single-pass has no noise: one hypothesis and one step are all there is")
 

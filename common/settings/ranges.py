@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 LARGEST = 2**31 - 1
 
@@ -66,3 +66,12 @@ UNIT = real(0.0, 1000.0, above=True)  # metres
 FPS = real(0.01, 10_000.0)
 PIXELS = real(-1e9, 1e6)
 INCHES = real(1.0, 100.0)
+
+
+def two_factors(text: str | Iterable[float]) -> tuple[float, float]:
+    """'1.2,1', or a list from a settings file, as two factors from 0 to 10."""
+    parts = text.split(",") if isinstance(text, str) else list(text)
+    if len(parts) != 2:
+        raise argparse.ArgumentTypeError(f"{str(text)[:40]}: expected two numbers, as 1.2,1")
+    first, later = map(real(0, 10), parts)
+    return first, later

@@ -20,7 +20,12 @@ THRESHOLD = 0.3  # confidence below which a joint counts as missing
 KINDS = ("poses", "bvh", "glb", "trc", "viewer", "video")  # of output
 DETECTORS = ("blazepose", "rtmlib")
 SPEEDS = ("lightweight", "balanced", "performance")  # of rtmlib's networks
-AGGREGATES = ("P_Agg", "R_Agg", "J_Agg_fit")  # those of common.scoring.hypotheses that read nothing of the truth
+AGGREGATES = (
+    "S_Agg",
+    "P_Agg",
+    "R_Agg",
+    "J_Agg_fit",
+)  # those of common.scoring.hypotheses that read nothing of the truth
 
 
 def image_size(text: str) -> tuple[int, int]:
@@ -93,9 +98,10 @@ class LiftingSettings:
     evaluate: list[str] | None = flag(
         "--evaluate", help=f"file of that folder; once for each -c (default: {DEFAULT})", repeat=True
     )
-    aggregate: str | None = flag(
+    aggregate: str = flag(
         "--aggregate",
-        help="how hypotheses become one pose (default: R_Agg with --focal, else P_Agg)",
+        help="how hypotheses become one pose",
+        default=AGGREGATES[0],
         choices=AGGREGATES,
     )
     focal: float | None = flag(
@@ -116,11 +122,6 @@ class LiftingSettings:
     )
     seed: int = flag("--seed", help="seed of the noise", default=1, type=SEED)
     config: str = flag("--config", help="file of settings (JSON); what is typed wins", default="")
-
-    @property
-    def aggregation(self) -> str:
-        """R_Agg compares with the 2D through the camera, so it is the default only where the camera is told."""
-        return self.aggregate or ("R_Agg" if self.focal else "P_Agg")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ def lift_person(
     screen, confidence = resample(screen, fps, model.fps), resample(confidence.astype(np.float32), fps, model.fps)
     hypotheses = sample_windows(model, screen, camera, sampling, place, name)  # (H, T', J, 3)
     intrinsics = torch.tensor(camera.intrinsics)
-    evidence = Evidence(torch.from_numpy(screen), intrinsics)
+    evidence = Evidence(torch.from_numpy(screen), intrinsics, skeleton=model.skeleton)  # smoothed later
     pose = AGGREGATIONS[aggregate](torch.from_numpy(hypotheses), evidence).numpy()  # (T', J, 3)
     roots = place_roots(pose, screen, confidence, camera.intrinsics, model.fps, smoothing=smoothing)
     pose, hypotheses = pose + roots, hypotheses + roots

@@ -102,7 +102,7 @@ def _lift(
             fps,
             camera,
             sampling_of(settings),
-            settings.lifting.aggregation,
+            settings.lifting.aggregate,
             place,
             settings.lifting.root_smoothing,
             name=str(track.id) if first == 0 else f"{track.id} from {first}",

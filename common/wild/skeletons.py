@@ -9,16 +9,6 @@ from common.geometry.skeleton import Skeleton
 ROUNDS = 30
 
 
-def order_of(skeleton: Skeleton) -> list[tuple[int, int]]:
-    """(child, parent) of every bone, parents before children."""
-    order, ring = [], [skeleton.root]
-    while ring:
-        found = [(j, p) for j, p in skeleton.edges if p in ring]
-        order += found
-        ring = [j for j, _ in found]
-    return order
-
-
 def bone_lengths(poses: np.ndarray, skeleton: Skeleton, known: np.ndarray | None = None) -> np.ndarray:
     """Lengths (J,) of the bones to each joint from its parent, metres; 0 at the root. Left and right are alike.
 
@@ -42,7 +32,7 @@ def with_lengths(poses: np.ndarray, lengths: np.ndarray, skeleton: Skeleton) -> 
     exact.
     """
     out = np.array(poses, float)
-    chain = order_of(skeleton)
+    chain = skeleton.chain
     for _ in range(ROUNDS):
         for joint, parent in chain:
             bone = out[:, joint] - out[:, parent]

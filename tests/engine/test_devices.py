@@ -2,6 +2,7 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -41,14 +42,17 @@ def test_no_float64_tensor_reaches_the_device():
         root=torch.empty(2, 3, 1, 3, device=device),
         intrinsics=torch.empty(2, 9, device=device),
         mask=torch.ones(2, 3, dtype=torch.bool, device=device),
+        rows=torch.arange(2),
     )
+    clip = SimpleNamespace(fps=50.0)
+    windows = SimpleNamespace(clips=[clip], clip_of=np.zeros(2, int), skeleton=H36M_17)
     with NoDoubles():
         loss = lifter.training_loss(batch, torch.tensor([1, 500]), torch.empty(2, 3, 17, 3, device=device))
         loss.backward()
         noise = lambda h: lambda k: torch.empty(2, len(h), 3, 17, 3, device=device)  # noqa: E731
         with torch.no_grad():
             poses = lifter.sample(batch, 2, 3, noise)
-            evidence = evidence_of(batch)
+            evidence = evidence_of(batch, windows)
             columns = {name: a(poses, evidence) for name, a in AGGREGATIONS.items()}
             frame_errors(poses, columns, evidence, H36M_17, Sampling(2, 3, metrics=("mpjpe", "p_mpjpe")))
 

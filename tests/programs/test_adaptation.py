@@ -59,7 +59,7 @@ def test_exports_of_a_whole_evaluation(data, tmp_path):
     for folder in (tmp_path, tmp_path / "source_only"):
         names = {p.name for p in folder.glob("inference_data_*.mat")}
         assert {
-            f"inference_data_{c}.mat" for c in ("P_Agg", "R_Agg", "J_Agg", "J_Agg_fit", "P_Best", "J_Best")
+            f"inference_data_{c}.mat" for c in ("P_Agg", "R_Agg", "S_Agg", "J_Agg", "J_Agg_fit", "P_Best", "J_Best")
         } == names
     scores = json.loads((tmp_path / "3dhp_scores_annot3.json").read_text(encoding="utf-8"))
     ours = report(tmp_path)["after"]["columns"]["P_Agg"]["action_wise"]

@@ -253,7 +253,7 @@ def test_humaneva_lines_train_and_evaluate(tmp_path, capsys, humaneva_folder):
     code, err = call(capsys, evaluate, "humaneva")
     assert code == 0, err
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert set(report["columns"]) == {"P_Agg", "R_Agg", "J_Agg_fit", "J_Agg", "P_Best", "J_Best"}
+    assert set(report["columns"]) == {"P_Agg", "R_Agg", "S_Agg", "J_Agg_fit", "J_Agg", "P_Best", "J_Best"}
     assert "intrinsics fitted from the ground-truth 2D" in err
     fitted = report["intrinsics"]
     assert fitted["how"] == "fitted from the ground-truth 2D and 3D" and set(fitted["people"]) == {"S1", "S2", "S3"}

@@ -92,7 +92,7 @@ def test_two_models_and_a_given_camera(tmp_path, keypoints, tiny):
     poses = [read_poses(out / name / "poses.npz") for name in ("mixste", "diff3dhpe_s2f")]
     for (person,), _, _, card in poses:
         assert person["positions"].shape == (12, 17, 3) and np.isfinite(person["positions"]).all()
-        assert card["aggregate"] == "R_Agg" and card["focal"] == "given"
+        assert card["aggregate"] == "S_Agg" and card["focal"] == "given"
     assert np.abs(poses[0][0][0]["positions"] - poses[1][0][0]["positions"]).max() > 0.01
 
 

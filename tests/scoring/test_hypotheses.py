@@ -1,10 +1,16 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.geometry.skeleton import H36M_17
 from common.scoring.hypotheses import (
     AGGREGATIONS,
+    CUT_OFF,
+    ONE_POSE,
     TIE,
     Evidence,
     assemble,
@@ -14,8 +20,10 @@ from common.scoring.hypotheses import (
     near_least,
     only_least,
     reprojection_errors,
+    smoothed,
+    with_lengths,
 )
-from common.scoring.metrics import mpjpe, procrustes_align
+from common.scoring.metrics import bone_lengths, mpjpe, procrustes_align
 
 
 @pytest.fixture
@@ -63,18 +71,19 @@ def test_oracles_bound_the_rest(case):
 def test_an_aggregation_sees_only_what_its_row_says(case, name):
     """With every part of the truth that the row does not name replaced by NaN, the poses are the same, bit for bit."""
     _, poses, evidence = case
+    evidence = replace(evidence, fps=torch.tensor([[50.0], [25.0]]), skeleton=H36M_17)
     aggregation = AGGREGATIONS[name]
     blind = {
         "root": evidence.root if "root" in aggregation.reads else evidence.root * float("nan"),
         "pose": evidence.pose if "pose" in aggregation.reads else evidence.pose * float("nan"),
     }
-    hidden = Evidence(evidence.keypoints_2d, evidence.intrinsics, **blind)
+    hidden = replace(evidence, **blind)
     assert torch.equal(aggregation(poses, evidence), aggregation(poses, hidden))
     assert not torch.isnan(aggregation(poses, hidden)).any()
 
 
 def test_columns_called_free_of_truth_are():
-    assert {name for name, a in AGGREGATIONS.items() if not a.reads} == {"P_Agg", "R_Agg", "J_Agg_fit"}
+    assert {name for name, a in AGGREGATIONS.items() if not a.reads} == {"P_Agg", "R_Agg", "S_Agg", "J_Agg_fit"}
 
 
 def test_one_hypothesis_is_its_own_aggregate(case):
@@ -190,9 +199,9 @@ def test_a_tie_is_a_hundredth_of_a_pixel():
 
 
 def test_rows_say_what_they_need():
-    assert list(AGGREGATIONS) == ["P_Agg", "R_Agg", "J_Agg_fit", "J_Agg", "P_Best", "J_Best"]
+    assert list(AGGREGATIONS) == ["P_Agg", "R_Agg", "S_Agg", "J_Agg_fit", "J_Agg", "P_Best", "J_Best"]
     assert available(True) == AGGREGATIONS
-    assert list(available(False)) == ["P_Agg", "P_Best", "J_Best"]
+    assert list(available(False)) == ["P_Agg", "S_Agg", "P_Best", "J_Best"]
     assert [n for n, a in AGGREGATIONS.items() if a.assembles] == ["J_Agg_fit", "J_Agg", "J_Best"]
     assert [n for n, a in AGGREGATIONS.items() if a.oracle] == ["P_Best", "J_Best"]
     for aggregation in available(False).values():
@@ -227,3 +236,61 @@ def test_repeats_are_averaged_by_neighbours():
     poses = torch.arange(6.0).view(1, 1, 6, 1, 1, 1)
     assert average_repeats(poses, 3).flatten().tolist() == [1.0, 4.0]
     assert average_repeats(poses, 2).shape == (1, 1, 3, 1, 1, 1)
+
+
+def wave(hertz: float, fps: float, frames: int = 200) -> torch.Tensor:
+    return torch.sin(2 * math.pi * hertz * torch.arange(frames) / fps).view(1, frames, 1, 1).expand(1, frames, 2, 3)
+
+
+def test_smoothing_halves_the_cut_off_keeps_what_is_slow_and_drops_what_is_fast():
+    for fps in (25.0, 50.0):
+        for hertz, kept in ((CUT_OFF, 0.5), (1.0, 1.0), (10.0, 0.0)):
+            poses = wave(hertz, fps)
+            out = smoothed(poses, torch.ones(1, 200), torch.tensor([fps]))
+            inner = slice(50, 150)  # the ends have fewer neighbours
+            assert float(out[:, inner].norm() / poses[:, inner].norm()) == pytest.approx(kept, abs=0.02), (fps, hertz)
+
+
+def test_smoothing_keeps_even_acceleration_at_every_weight():
+    time = torch.linspace(0, 1, 30).view(30, 1, 1)
+    poses = 0.3 + time * torch.tensor([1.0, -2.0, 0.5]) + time**2
+    out = smoothed(poses, torch.rand(30) + 0.1, torch.tensor(25.0))
+    torch.testing.assert_close(out, poses, atol=1e-5, rtol=0)
+
+
+def test_a_frame_that_hypotheses_disagree_on_counts_less():
+    truth = torch.zeros(1, 1, 15, 2, 3)
+    poses = truth.repeat(1, 2, 1, 1, 1)
+    poses[:, :, 7] = torch.tensor([0.0, 0.2]).view(1, 2, 1, 1)  # their mean is 0.1 off
+    sure = poses.mean(1, keepdim=True).repeat(1, 2, 1, 1, 1)
+    off = [
+        float(AGGREGATIONS["S_Agg"](p, Evidence(truth, fps=torch.tensor([25.0])))[0, 7].norm()) for p in (poses, sure)
+    ]
+    assert off[0] < 0.2 * off[1]
+
+
+def test_bones_get_the_median_length_and_keep_their_directions():
+    g = torch.Generator().manual_seed(3)
+    poses = torch.randn(2, 5, 4, 17, 3, generator=g)
+    poses = poses - poses[..., :1, :]
+    one = AGGREGATIONS["S_Agg"](poses, Evidence(torch.zeros(2, 4, 17, 2), skeleton=H36M_17))
+    lengths = bone_lengths(poses, H36M_17).flatten(1, 2).median(1, keepdim=True).values
+    torch.testing.assert_close(bone_lengths(one, H36M_17), lengths.expand(2, 4, -1))
+    child, parent = map(list, zip(*H36M_17.edges, strict=True))
+    ours, theirs = ((x[..., child, :] - x[..., parent, :]) for x in (one, poses.mean(1)))
+    assert float(torch.cosine_similarity(ours, theirs, dim=-1).min()) > 1 - 1e-5
+    assert torch.equal(one[..., 0, :], torch.zeros(2, 4, 3))
+    own = poses[:, 0]
+    torch.testing.assert_close(with_lengths(own, bone_lengths(own, H36M_17), H36M_17), own)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 4, 27])
+def test_s_agg_of_any_number_of_frames_and_windows(frames):
+    g = torch.Generator().manual_seed(frames)
+    poses = torch.randn(3, 2, 6, frames, 17, 3, generator=g)
+    evidence = Evidence(torch.zeros(3, 1, frames, 17, 2), fps=torch.tensor([[25.0], [50.0], [6.0]]), skeleton=H36M_17)
+    together = AGGREGATIONS[ONE_POSE](poses, evidence)
+    assert together.shape == (3, 2, frames, 17, 3) and torch.isfinite(together).all()
+    for n in range(3):
+        alone = AGGREGATIONS[ONE_POSE](poses[n : n + 1], replace(evidence, fps=evidence.fps[n : n + 1]))
+        torch.testing.assert_close(alone[0], together[n], atol=1e-6, rtol=0)

@@ -1,0 +1,323 @@
+"""Which way to make one pose of many is the best: candidates on training performers, then the rows on held-out ones.
+
+    python -m benchmarks.aggregate DATA_FOLDER [-c FILE] [--json FILE] [--write docs/aggregation.md]
+
+DATA_FOLDER has data_3d_h36m.npz in the Human3.6M layout and its 2D (see `benchmarks.train_open`). S6 and S8, through
+Human3.6M's four cameras and through fresh random ones, choose; S9 and S11 judge, also with a wrong focal length. Every
+part is in --json as soon as it is done, and taken from there when the command is repeated with the same checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.paired import bootstrap
+from benchmarks.train_open import HELD_OUT, at_rate, load_takes, views
+from benchmarks.wild import ROOT, Results, put_into_page
+from common.datasets.clips import Clip
+from common.datasets.h36m import load_h36m
+from common.datasets.windows import Windows
+from common.door import guarded
+from common.engine import chunks
+from common.engine.cards import trained_on
+from common.engine.checkpoint import file_hash
+from common.engine.devices import Place
+from common.engine.evaluate import Sampling, evidence_of, load_of, sample
+from common.engine.log import say
+from common.engine.opening import Opened
+from common.geometry.camera import fit_root, undistort
+from common.scoring.hypotheses import (
+    AGGREGATIONS,
+    Evidence,
+    assemble,
+    reprojection_errors,
+    s_agg,
+    with_lengths,
+)
+from common.scoring.metrics import bone_lengths, joint_errors, mpjpe, n_mpjpe, p_mpjpe
+from common.scoring.tables import fixed_width
+from common.settings.wild import DEFAULT, FOLDER
+from common.wild.lifting import open_model
+
+CHOOSING = ("S6", "S8")
+HYPOTHESES, STEPS = 20, 2
+COUNTS = (20, 5)  # hypotheses, the first of one draw
+METRICS = {"mpjpe": mpjpe, "p_mpjpe": p_mpjpe, "n_mpjpe": n_mpjpe}
+FOCAL = (0.75, 0.9, 1.1, 1.25)  # shares of the true focal length that are told
+DETECTED = "cpn_ft_h36m_dbb"
+RPEA_BEST, RPEA_TEMPERATURE = 8, 0.005  # hypotheses a joint; screen units
+Row = Callable[[Tensor, Evidence], Tensor]
+
+
+def best_few(errors: Tensor, count: int, temperature: float) -> Tensor:
+    """Shares (..., H, F, J): a softmax over the `count` least errors of each joint, nothing for the others."""
+    limit = errors.topk(min(count, errors.shape[-3]), dim=-3, largest=False).values[..., -1:, :, :]
+    return torch.softmax(torch.where(errors <= limit, -errors / temperature, -torch.inf), -3)
+
+
+def rpea(poses: Tensor, evidence: Evidence) -> Tensor:
+    """FMPose3D's scheme: the best few of each joint by reprojection error, at the TRUE root."""
+    errors = reprojection_errors(poses, evidence.root.unsqueeze(-4), evidence)
+    return assemble(poses, best_few(errors, RPEA_BEST, RPEA_TEMPERATURE))
+
+
+def errors_at_one_root(poses: Tensor, evidence: Evidence) -> Tensor:
+    """Reprojection errors (..., H, F, J) of all hypotheses at the root that fits their mean."""
+    rays = undistort(evidence.keypoints_2d, evidence.intrinsics.unsqueeze(-2))
+    mean = poses.mean(-4)
+    roots = fit_root(mean, rays.expand(*mean.shape[:-1], 2))
+    return reprojection_errors(poses, roots.unsqueeze(-4), evidence)
+
+
+def one_root(poses: Tensor, evidence: Evidence) -> Tensor:
+    return assemble(poses, torch.softmax(-errors_at_one_root(poses, evidence) / 0.02, -3))
+
+
+def one_root_pose(poses: Tensor, evidence: Evidence) -> Tensor:
+    errors = errors_at_one_root(poses, evidence).mean(-1, keepdim=True)
+    return assemble(poses, torch.softmax(-errors / 0.005, -3).expand(*poses.shape[:-1]))
+
+
+def one_root_best(poses: Tensor, evidence: Evidence) -> Tensor:
+    return assemble(poses, best_few(errors_at_one_root(poses, evidence), RPEA_BEST, RPEA_TEMPERATURE))
+
+
+def nearest_mean(poses: Tensor, evidence: Evidence) -> Tensor:
+    """The mean of the half of the hypotheses that is nearest to the mean, in each frame."""
+    away = mpjpe(poses, poses.mean(-4, keepdim=True)).unsqueeze(-1)  # (..., H, F, 1)
+    limit = away.topk(poses.shape[-4] // 2, dim=-3, largest=False).values[..., -1:, :, :]
+    near = (away <= limit).to(poses)
+    return assemble(poses, near / near.sum(-3, keepdim=True))
+
+
+def geometric_median(poses: Tensor, evidence: Evidence) -> Tensor:
+    """The least sum of distances to the hypotheses, joint by joint (Weiszfeld 1937)."""
+    median = poses.mean(-4)
+    for _ in range(12):
+        weight = 1 / joint_errors(poses, median.unsqueeze(-4)).clamp_min(1e-4)
+        median = (weight.unsqueeze(-1) * poses).sum(-4) / weight.sum(-3).unsqueeze(-1)
+    return median
+
+
+def smoothed_only(poses: Tensor, evidence: Evidence) -> Tensor:
+    return s_agg(poses, replace(evidence, skeleton=None))
+
+
+def lengths_only(poses: Tensor, evidence: Evidence) -> Tensor:
+    return s_agg(poses, replace(evidence, fps=None))
+
+
+def as_large(poses: Tensor, evidence: Evidence) -> Tensor:
+    """The smoothed mean as large as the hypotheses are: one factor a window."""
+
+    def size(x: Tensor) -> Tensor:
+        return x.square().sum((-1, -2, -3), keepdim=True).sqrt()
+
+    pose = smoothed_only(poses, evidence)
+    return pose * (size(poses).mean(-4) / size(pose))
+
+
+def weighed_first(poses: Tensor, evidence: Evidence) -> Tensor:
+    """S_Agg with one_root in place of the mean: the hypotheses are moved so that their mean is that pose."""
+    shift = one_root(poses, evidence) - poses.mean(-4)
+    pose = smoothed_only(poses + shift.unsqueeze(-4), evidence)
+    lengths = bone_lengths(poses, evidence.skeleton).flatten(-3, -2).median(-2, keepdim=True).values
+    return with_lengths(pose, lengths, evidence.skeleton)
+
+
+ROWS: dict[str, Row] = {
+    **{name: AGGREGATIONS[name] for name in ("P_Agg", "R_Agg", "S_Agg", "J_Agg_fit", "J_Agg")},
+    "RPEA": rpea,
+}
+READ_ROOT = ("J_Agg", "RPEA")
+CANDIDATES: dict[str, tuple[str, Row]] = {
+    "median": ("geometric median of the hypotheses", geometric_median),
+    "nearest": ("only the half nearest to the mean", nearest_mean),
+    "one root": ("weights a joint by reprojection, one root for all hypotheses", one_root),
+    "one root, pose": ("weights a pose by reprojection, one root for all", one_root_pose),
+    "one root, best": ("only the best 8 a joint, one root for all", one_root_best),
+    "lengths": ("bones as long as the hypotheses', no smoothing", lengths_only),
+    "smoothing": ("smoothing alone", smoothed_only),
+    "size": ("smoothing, then as large as the hypotheses", as_large),
+    "weighed": ("`S_Agg` of weights at one root in place of the mean", weighed_first),
+}
+
+
+def clips_of(folder: Path, subjects: tuple[str, ...], cameras: str, focal: float) -> list[Clip]:
+    """Clips at the network's rate, whose cameras say `focal` times their true focal length."""
+    if cameras == "random":
+        clips = views(load_takes(folder, subjects), 777, 1)
+    else:
+        clips = [at_rate(clip) for clip in load_h36m(folder, DETECTED, list(subjects))]
+    if focal == 1:
+        return clips
+    told = [tuple(focal * f for f in c.camera.intrinsics[:2]) + c.camera.intrinsics[2:] for c in clips]
+    return [replace(c, camera=replace(c.camera, intrinsics=i)) for c, i in zip(clips, told, strict=True)]
+
+
+def measure(
+    model: Opened, clips: list[Clip], every: int, rows: dict[str, Row], place: Place, title: str, mirrored: bool = False
+) -> dict:
+    """Sums of frame errors, mm, by count of hypotheses, row and metric: {'frames': {clip: n}, 'sums': {...}}.
+
+    mirrored: half of the draws are of the mirrored body, which has hypotheses of its own, at the same number of network
+    calls; only the mean is measured.
+    """
+    windows = Windows(clips, model.skeleton, model.card["frames"], device=place.device)
+    sampling = Sampling(HYPOTHESES, STEPS, batch=4, flip=not mirrored)
+    rows = {"mirrored": lambda poses, evidence: poses.mean(-4)} if mirrored else rows
+    frames: dict[str, float] = {}
+    sums: dict[str, dict] = {}
+    seconds = {"sampling": 0.0, "S_Agg": 0.0}
+    for part in tqdm(torch.arange(0, len(windows), every).split(sampling.batch), desc=title, leave=False):
+        start = time.process_time()
+        poses = hypotheses(model, windows, part, sampling, place, mirrored)  # (B, 1, H, F, J, 3)
+        seconds["sampling"] += time.process_time() - start
+        batch = windows.batch(part)
+        evidence, mask = evidence_of(batch, windows), batch.mask
+        keys = [windows.clips[c].key for c in windows.clip_of[part.numpy()]]
+        for key, count in zip(keys, mask.sum(1).tolist(), strict=True):
+            frames[key] = frames.get(key, 0) + count
+        for count in COUNTS:
+            some = poses[:, :, : 2 * count if mirrored else count]
+            for name, row in rows.items():
+                start = time.process_time()
+                pose = row(some, evidence)[:, 0]  # (B, F, J, 3)
+                if name == "S_Agg" and count == HYPOTHESES:
+                    seconds["S_Agg"] += time.process_time() - start
+                for metric, of in METRICS.items():
+                    errors = 1000 * (of(pose, batch.positions_3d) * mask).sum(1)
+                    cell = sums.setdefault(str(count), {}).setdefault(name, {}).setdefault(metric, {})
+                    for key, error in zip(keys, errors.tolist(), strict=True):
+                        cell[key] = cell.get(key, 0.0) + error
+    return {"frames": frames, "sums": sums, "seconds": seconds, "every": every, "windows": len(windows)}
+
+
+def hypotheses(model: Opened, windows: Windows, part: Tensor, sampling: Sampling, place: Place, mirrored: bool):
+    def draw(flipped: bool) -> Tensor:
+        batch = windows.batch(part, flipped=torch.full((len(part),), flipped))
+        chunks.remember(model.lifter, load_of(batch, sampling), 1)
+        return sample(model.lifter, windows, batch, sampling, place)[:, -1:]
+
+    if not mirrored:
+        return draw(False)
+    both = torch.stack([draw(False), model.lifter.flip(draw(True))], 3)  # (B, 1, H, 2, F, J, 3)
+    return both.flatten(2, 3)
+
+
+def errors_of(part: dict, count: int, row: str, metric: str) -> dict:
+    """A run as `paired.bootstrap` wants it."""
+    sums = part["sums"][str(count)][row][metric]
+    return {"clips": {k: {"frames": n, "error": sums[k] / max(n, 1)} for k, n in part["frames"].items()}}
+
+
+def mean(part: dict, count: int, row: str, metric: str) -> float:
+    return sum(part["sums"][str(count)][row][metric].values()) / sum(part["frames"].values())
+
+
+def against(part: dict, count: int, row: str, metric: str, base: str = "P_Agg") -> str:
+    """'-2.45 (-2.9 to -2.1)': the difference to P_Agg and its interval over takes."""
+    found = bootstrap([errors_of(part, count, row, metric)], [errors_of(part, count, base, metric)], "error")
+    return f"{found[0]:+.2f} ({found[1]:+.2f} to {found[2]:+.2f})"
+
+
+def tables(content: dict) -> list[tuple[str, list[list]]]:
+    parts, out = content["parts"], []
+    for cameras in ("h36m", "random"):
+        part = parts.get(f"judged {cameras} 1")
+        for count in COUNTS if part else ():
+            rows: list[list] = [["", "MPJPE", "against `P_Agg`", "P-MPJPE", "against `P_Agg`", "N-MPJPE"]]
+            for name in ROWS:
+                label = f"{name}, true root" if name in READ_ROOT else name
+                cells = [mean(part, count, name, "mpjpe"), against(part, count, name, "mpjpe")]
+                cells += [mean(part, count, name, "p_mpjpe"), against(part, count, name, "p_mpjpe")]
+                rows.append([label, *cells, mean(part, count, name, "n_mpjpe")])
+            out.append((f"S9 and S11, {CAMERAS[cameras]}, H = {count}{facts(part)}", rows))
+    rows = [["focal length", *(f"{CAMERAS[c]}: {n}" for c in CAMERAS for n in ("P_Agg", "S_Agg", "RPEA, true root"))]]
+    for focal in (FOCAL[0], FOCAL[1], 1, *FOCAL[2:]):
+        found = [parts.get(f"judged {cameras} {focal:g}") for cameras in CAMERAS]
+        if all(found):
+            cells = [mean(p, 20, name, "mpjpe") for p in found for name in ("P_Agg", "S_Agg", "RPEA")]
+            rows.append([f"{focal:g}", *cells])
+    if len(rows) > 1:
+        out.append(("S9 and S11, MPJPE with a share of the true focal length told, H = 20", rows))
+    chosen = [parts.get(f"chosen {cameras} 1") for cameras in CAMERAS]
+    if all(chosen):
+        rows = [["", *(f"{CAMERAS[c]}: {m}" for c in CAMERAS for m in ("MPJPE", "P-MPJPE"))]]
+        base = [mean(p, 20, "P_Agg", m) for p in chosen for m in ("mpjpe", "p_mpjpe")]
+        rows.append(["`P_Agg`", *base])
+        labels = {"R_Agg": "`R_Agg`", "S_Agg": "`S_Agg`", "RPEA": "RPEA, true root"}
+        for name, label in labels.items() | {n: text for n, (text, _) in CANDIDATES.items()}.items():
+            cells = [mean(p, 20, name, m) for p in chosen for m in ("mpjpe", "p_mpjpe")]
+            rows.append([label, *(f"{a - b:+.2f}" for a, b in zip(cells, base, strict=True))])
+        mirrored = [parts.get(f"mirrored {cameras}") for cameras in CAMERAS]
+        if all(mirrored):
+            cells = [mean(p, 20, "mirrored", m) for p in mirrored for m in ("mpjpe", "p_mpjpe")]
+            label = "mirrored draws as hypotheses of their own, mean"
+            rows.append([label, *(f"{a - b:+.2f}" for a, b in zip(cells, base, strict=True))])
+        out.append((f"S6 and S8, which chose, against `P_Agg`, H = 20{facts(chosen[0])}", rows))
+    return out
+
+
+CAMERAS = {"h36m": "Human3.6M's cameras", "random": "random cameras"}
+
+
+def facts(part: dict) -> str:
+    return f"; every {part['every']}. of {part['windows']} windows, {int(sum(part['frames'].values())):,} frames"
+
+
+def main(argv: list[str] | None = None) -> int:
+    return guarded(_main, __doc__, argv)
+
+
+def _main(description: str, argv: list[str] | None) -> int:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with data_3d_h36m.npz and its 2D")
+    parser.add_argument("-c", "--checkpoint", type=Path, default=ROOT / FOLDER / DEFAULT, help="the lifter's file")
+    parser.add_argument("--json", type=Path, help="results, part by part")
+    parser.add_argument("--every", type=int, default=2, help="judge by every n-th window")
+    parser.add_argument("--write", type=Path, help="page between whose markers the tables go")
+    args = parser.parse_args(argv)
+    place = Place(torch.device("cpu"))
+    model = open_model(args.checkpoint, place)
+    about = {"checkpoint": file_hash(args.checkpoint), "trained_on": trained_on(model.card), "every": args.every}
+    about |= {"hypotheses": HYPOTHESES, "sampling_timesteps": STEPS}
+    done = Results(args.json, about)
+    every_row = ROWS | {name: row for name, (_, row) in CANDIDATES.items()}
+    for cameras, step in (("h36m", 12), ("random", 3)):
+
+        def clips(subjects, focal=1.0, cameras=cameras):
+            return clips_of(args.data, subjects, cameras, focal)
+
+        def part(name, subjects, every, rows, focal=1.0, mirrored=False, clips=clips):
+            done.part(name, lambda: measure(model, clips(subjects, focal), every, rows, place, name, mirrored))
+
+        part(f"chosen {cameras} 1", CHOOSING, step, every_row)
+        part(f"mirrored {cameras}", CHOOSING, step, {}, mirrored=True)
+        part(f"judged {cameras} 1", HELD_OUT, args.every if cameras == "h36m" else 1, ROWS)
+        for focal in FOCAL:
+            part(f"judged {cameras} {focal:g}", HELD_OUT, 6 if cameras == "h36m" else 2, ROWS, focal)
+    rows = tables(done.content)
+    for title, table in rows:
+        say(title)
+        for line in fixed_width(table, decimals=2):
+            say(line)
+    cost = [p["seconds"] for name, p in done.content["parts"].items() if name.startswith("judged")]
+    share = np.mean([c["S_Agg"] / c["sampling"] for c in cost])
+    say(f"S_Agg took {100 * share:.2f} % of the processor time of sampling")
+    if args.write:
+        say(f"written: {put_into_page(args.write, done.content['facts'], rows, 'aggregate', 2)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
