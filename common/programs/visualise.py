@@ -57,6 +57,8 @@ def _main(kind: str, description: str | None, argv: list[str]) -> int:
     place = devices.join(settings.run.gpu.split(",")[0], say)
     for line in notices:
         say(f"note: {line}")
+    if kind != "animation" and named.suffix.lower() in ENDINGS:
+        say(f"note: pictures are drawn, {named.stem}.svg and .png; visualization_ani.py makes films")
     if figures.viz_bitrate is not None:
         say("note: --viz-bitrate: the quality of a video is fixed")
     if kind == "figure" and figures.viz_video:

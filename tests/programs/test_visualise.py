@@ -198,7 +198,7 @@ def test_animations_draw_the_prediction(tmp_path, data, known, monkeypatch):
         np.testing.assert_allclose(seen["truth"][frame], truth_of(clip, frame), atol=1e-5)
 
 
-def test_published_command_lines(tmp_path, monkeypatch):
+def test_published_command_lines(tmp_path, monkeypatch, capsys):
     """The published flags, file names and folders, on the CPU, with a network of the published layout but small."""
     write_data(tmp_path / "data", {"Photo 1": 90})
     config = "configs/h36m_cpn_s2s_ConditionalDiffusionMixSTES2SGRANDLinLift.json"
@@ -234,6 +234,9 @@ def test_published_command_lines(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*viz*")) and not list(tmp_path.glob("*own*"))
     assert main("figure", None, shlex.split(f"{line} --viz-output ./here.svg")) == 0
     assert (tmp_path / "here.svg").is_file()
+    assert main("figure", None, shlex.split(f"{line} --viz-output ./there.mp4")) == 0
+    assert (tmp_path / "there.svg").is_file() and not (tmp_path / "there.mp4").exists()
+    assert "pictures are drawn, there.svg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [n for n in REGISTRY if n != "known"])
