@@ -1,0 +1,65 @@
+"""The sweep measures what an evaluation measures, shares noise between numbers of hypotheses, and can go on."""
+
+import json
+
+import pytest
+
+from benchmarks import sweep
+from benchmarks.sweep import How
+from tests.tiny import command, flags
+
+LITTLE = [How("ddim", 10, True), How("ddim", 2, True), How("euler", 2, False), How("dpm++", 2, False)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    command(folder, "--no-eval")
+    return folder
+
+
+@pytest.fixture
+def little(monkeypatch):
+    monkeypatch.setattr(sweep, "WAYS", LITTLE)
+    monkeypatch.setattr(sweep, "CALIBRATED", (LITTLE[0], LITTLE[2]))
+    monkeypatch.setattr(sweep, "SAMPLES", 20)
+
+
+def run(folder, *more) -> dict:
+    arguments = [*flags(folder), "--evaluate", "last.bin", "--json", str(folder / "sweep.json"), *more]
+    assert sweep.main(arguments) == 0
+    return json.loads((folder / "sweep.json").read_text("utf-8"))
+
+
+def test_it_agrees_with_an_evaluation_and_goes_on(folder, little, monkeypatch, capsys):
+    picture = folder / "sweep.png"
+    content = run(folder, "--every", "1", "--odds-every", "8", "--picture", str(picture))
+    points = content["x0"]["points"]
+    for hypotheses in (2, 5):
+        more = f"--evaluate last.bin --p2 -num_proposals {hypotheses} -sampling_timesteps 2"
+        last = command(folder, more)["results"][-1]
+        point = points["ddim K=2 flip"][str(hypotheses)]
+        assert point["mm"] == pytest.approx(last["protocol_1"]["frame_wise"]["P_Agg"], abs=1e-3)
+        assert point["p_mm"] == pytest.approx(last["protocol_2"]["frame_wise"]["P_Agg"], abs=1e-3)
+    assert points["dpm++ K=2"] == points["euler K=2"]  # the same by definition: measured once
+    assert all(0 <= value <= 0.5 for value in content["x0"]["ece"].values()) and len(content["x0"]["ece"]) == 2
+    assert picture.stat().st_size > 10_000
+    out = capsys.readouterr().out
+    assert "| ddim | 20 | 10 | yes | 400 |" in out and "+0.00 (+0.00 to +0.00)" in out
+    monkeypatch.setattr(sweep.Bench, "errors", None)  # nothing is left to measure
+    monkeypatch.setattr(sweep.Bench, "calibration", None)
+    assert run(folder, "--every", "1", "--odds-every", "8") == content
+    assert sweep.main([*flags(folder), "--evaluate", "last.bin", "--json", str(folder / "sweep.json")]) == 2
+    assert "x0 has another windows, odds_windows, frames; give another --label" in capsys.readouterr().err
+
+
+def test_calls_and_what_is_the_same():
+    assert How("ddim", 10, True).calls(20) == 400 and How("heun", 3, False).calls(2) == 10
+    assert {how.same for how in sweep.WAYS if how.steps == 1} == {How("ddim", 1, True), How("ddim", 1, False)}
+    assert How("dpm++", 2, True).same == How("euler", 2, True) and How("dpm++", 3, True).same == How("dpm++", 3, True)
+    assert len(sweep.WAYS) == 40 and sweep.REFERENCE in sweep.WAYS and len(sweep.CALIBRATED) == 6
+
+
+def test_the_frontier_is_what_nothing_cheaper_beats():
+    rows = [{"mm": mm} for mm in (5.0, 6.0, 4.0, 4.0, 3.5)]
+    assert [row["frontier"] for row in sweep._with_frontier(rows)] == [True, False, True, False, True]
