@@ -56,6 +56,8 @@ class AdaptationRecipe(Recipe):
 class Adapter(Trainer):
     """Adapts a lifter; holds its teacher. `target` windows carry no labels (`data.unlabelled`)."""
 
+    recipe: AdaptationRecipe
+
     MEANS = ("target_px", "target_mm", "source_px", "source_mm")
 
     def __init__(self, lifter: RefinedLifter, source: Windows, target: Windows, recipe: AdaptationRecipe, place: Place):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -41,13 +42,13 @@ def load(path: str | Path) -> dict:
         return _read(content, path)
 
 
-def is_own(content: object) -> bool:
+def is_own(content: Any) -> bool:
     """Whether a checkpoint's content is of this program's own form."""
     card = content.get("card") if isinstance(content, dict) else None
     return isinstance(card, dict) and card.get("model") == "dual_diffusion"
 
 
-def _read(content: object, path: Path) -> dict:
+def _read(content: Any, path: Path) -> dict:
     if is_own(content):
         card = content["card"]
         if not isinstance(card.get("version"), int) or not isinstance(card.get("settings"), dict):
@@ -83,7 +84,7 @@ def published_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in bare.items() if not _PROFILER.search(key)}
 
 
-def published_settings(weights: dict[str, Tensor], path: Path) -> dict[str, object]:
+def published_settings(weights: dict[str, Tensor], path: Path) -> dict[str, Any]:
     """The settings that published weights show by their names and shapes."""
     if "gconv_input.weight" not in weights:
         raise UserError(f"{path}: no two-view network in this file; keys: {', '.join(list(weights)[:4])}")

@@ -64,8 +64,8 @@ def read_outputs(folder: str | Path) -> Outputs:
     }
     index = found.get("index")
     metres = {name: torch.from_numpy(a / UNITS[unit]) for name, a in {TRUTH: truth, **poses}.items()}
-    index = None if index is None else torch.from_numpy(index.astype(np.int64))
-    return Outputs(metres.pop(TRUTH), metres, index, unit)
+    rows = None if index is None else torch.from_numpy(index.astype(np.int64))
+    return Outputs(metres.pop(TRUTH), metres, rows, unit)
 
 
 def _array(folder: Path, name: str, shape: tuple[int | None, ...], count: int | None = None) -> np.ndarray:

@@ -161,4 +161,4 @@ class StereoTrainer(Trainer):
             root_relative=settings.data.root_relative,
         )
         parts = losses(pose.float(), self.pose[index], clean, views.projections)
-        return sum(part for name, part in parts.items() if name in settings.training.loss_type)
+        return sum(part for name, part in parts.items() if name in settings.training.loss_type)  # type: ignore[return-value]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from common.datasets import custom, h36m, humaneva, threedhp
 from common.datasets.about import tell_about
@@ -26,7 +27,7 @@ class DataSet:
     labels: Callable[[DataSettings], str | None] = lambda settings: None  # the label set, where there are several
     has_actions: bool = True  # the clips' actions are words that a text model may be told
     caution: Callable[[DataSettings], str | None] = lambda settings: None  # what to tell about the data
-    facts: Callable[[DataSettings], dict[str, object]] = lambda settings: {}  # entries of the report of its own
+    facts: Callable[[DataSettings], dict[str, Any]] = lambda settings: {}  # entries of the report of its own
 
     def action_names(self, clips: list[Clip]) -> list[str]:
         return sorted({clip.action_name for clip in clips}) if self.has_actions else []
@@ -62,7 +63,7 @@ def _humaneva_caution(settings: DataSettings) -> str | None:
     return None if settings.h36m_pretrain else humaneva.about_intrinsics(Path(settings.data_root))
 
 
-def _humaneva_facts(settings: DataSettings) -> dict[str, object]:
+def _humaneva_facts(settings: DataSettings) -> dict[str, Any]:
     fitted = None if settings.h36m_pretrain else humaneva.fitted_intrinsics(Path(settings.data_root))
     return {"intrinsics": fitted} if fitted else {}
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -134,7 +135,7 @@ def _fitted(worlds: dict, views: dict, person: str) -> tuple[list[Camera], list[
     return cameras, facts
 
 
-def fitted_intrinsics(root: Path) -> dict[str, object] | None:
+def fitted_intrinsics(root: Path) -> dict[str, Any] | None:
     """What was fitted, for the report: {'how', 'people': {'S1': [{'camera', 'focal_px', ...}, ...]}}; None: nothing."""
     people = {person: facts for person, (_, facts) in calibrate(root).items()}
     return {"how": HOW_FITTED, "people": people} if people else None

@@ -52,9 +52,9 @@ def with_intrinsics(
     points (T, J, 3) and pixels (T, J, 2) of every take that it has seen. What was fitted: {'camera', 'focal_px',
     'centre_px', 'residual_px', 'joints'}, or {'camera', 'refused'}.
     """
-    points = np.concatenate([np.zeros((0, 3)), *(p.reshape(-1, 3) for p in points)])
-    pixels = np.concatenate([np.zeros((0, 2)), *(p.reshape(-1, 2) for p in pixels)])
-    fitted = fit_intrinsics(points, pixels)
+    every_point = np.concatenate([np.zeros((0, 3)), *(p.reshape(-1, 3) for p in points)])
+    every_pixel = np.concatenate([np.zeros((0, 2)), *(p.reshape(-1, 2) for p in pixels)])
+    fitted = fit_intrinsics(every_point, every_pixel)
     if fitted is None:
         return camera, {"camera": camera.name, "refused": "too little 2D and 3D to fit intrinsics"}
     focal, centre, residual = fitted
@@ -64,7 +64,7 @@ def with_intrinsics(
         return camera, {"camera": camera.name, "refused": why}
     numbers = screen_intrinsics(focal.tolist(), centre.tolist(), (0.0,) * 3, (0.0,) * 2, camera.width, camera.height)
     facts = {"camera": camera.name, "focal_px": focal.tolist(), "centre_px": centre.tolist(), "residual_px": residual}
-    return replace(camera, intrinsics=tuple(float(n) for n in numbers)), facts | {"joints": len(points)}
+    return replace(camera, intrinsics=tuple(float(n) for n in numbers)), facts | {"joints": len(every_point)}
 
 
 def told(facts: dict[str, object]) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,8 @@ class StereoData:
     def take(self, index: Tensor) -> StereoData:
         """The same for some rows: a mask or indices."""
         rows = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v[index] for k, v in rows.items() if isinstance(v, Tensor)})
+        taken: dict[str, Any] = {k: v[index] for k, v in rows.items() if isinstance(v, Tensor)}
+        return replace(self, **taken)
 
     @property
     def keypoints_2d(self) -> Tensor:

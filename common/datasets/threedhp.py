@@ -58,7 +58,7 @@ def load_threedhp(
         return _read(archive, path, split, labels, sequences, published), labels
 
 
-def _read(archive: dict, path: Path, split: str, labels: str, sequences: str, published: bool) -> list[Clip]:
+def _read(archive: dict, path: Path, split: str, labels: str, sequences: Sequence[str], published: bool) -> list[Clip]:
     """The clips of an archive in the 3DHP layout."""
     data = archive.get("data")
     if not isinstance(data, dict) or not data:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,9 @@ def d3dp_diffusion(timesteps: int = 1000, scale: float = 1.0) -> Diffusion:
 
 class DiffusionLifter(nn.Module):
     """A denoiser with its diffusion. Poses are root-relative, camera frame, metres; keypoints in screen units."""
+
+    mirror: Tensor
+    reading: Tensor | None
 
     def __init__(self, denoiser: nn.Module, skeleton: Skeleton, diffusion: Diffusion | None = None):
         super().__init__()
@@ -87,7 +91,7 @@ class DiffusionLifter(nn.Module):
             losses = terms(losses, x_0 * d.unit, batch.positions_3d, batch.mask, t)
         return (losses * batch.mask).sum(), (errors.detach() * batch.mask).sum()
 
-    def prepared(self, batch, flip: bool) -> tuple[Tensor, object]:
+    def prepared(self, batch, flip: bool) -> tuple[Tensor, Any]:
         """What all hypotheses and steps have in common: keypoints (B or 2B, F, J, 2) and condition.
 
         With `flip` those of the windows and of their mirror images as one batch. A denoiser may have a
@@ -110,7 +114,7 @@ class DiffusionLifter(nn.Module):
         sampler: str = "ddim",
         first_hypothesis: int = 0,
         hypotheses: int | None = None,
-        prepared: tuple[Tensor, object] | None = None,
+        prepared: tuple[Tensor, Any] | None = None,
     ):
         """Yield (x_t, estimate of x_0) of every step, (B, H, F, J, 3), metres; the flipped body runs in one batch.
 
@@ -169,7 +173,7 @@ class DiffusionLifter(nn.Module):
         through the network at a time; the result does not depend on it.
         """
         chunk, prepared = chunk or hypotheses, self.prepared(batch, flip)
-        how = {"flip": flip, "sampler": sampler, "hypotheses": hypotheses, "prepared": prepared}
+        how: dict[str, Any] = {"flip": flip, "sampler": sampler, "hypotheses": hypotheses, "prepared": prepared}
         parts = []
         for first in range(0, hypotheses, chunk):
             source = noise(range(first, min(first + chunk, hypotheses)))

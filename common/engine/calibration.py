@@ -71,7 +71,8 @@ def measure(
     arrays = table[:, mask].numpy()  # (4, N, J)
     clip = np.repeat(windows.clip_of[rows.numpy()], mask.sum(1).numpy())
     joints = tuple(windows.skeleton.joints[j] for j in kept)
-    return Records(*arrays, clip, _confidence(windows, rows, mask, kept), joints)
+    rank, spread, error, energy = arrays
+    return Records(rank, spread, error, energy, clip, _confidence(windows, rows, mask, kept), joints)
 
 
 def draw(lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sampling, place: Place) -> Tensor:

@@ -36,7 +36,7 @@ def check_content(content: dict, path: object) -> None:
     _check(fps is None or (_number(fps) and 0 < fps < 1e5), "fps", card, path)
     for name in ("sizes", "diffusion", "adaptation"):
         value = card.get(name, {})
-        _check(isinstance(value, dict) and (name != "sizes" or value), name, card, path)
+        _check(isinstance(value, dict) and bool(name != "sizes" or value), name, card, path)
         _bounded(value, name, path)
     _check(all(card["sizes"].get(name, card[name]) == card[name] for name in ("frames", "joints")), "sizes", card, path)
     pose = card.get("mean_pose")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
 from common.datasets import data_set_of
@@ -105,7 +107,7 @@ def trained_on(card: dict) -> str:
 
 def mean_pose(clips: list[Clip], root: int) -> np.ndarray:
     """The mean root-relative pose (J, 3) of the valid frames, camera frame, metres."""
-    total, frames = 0.0, 0
+    total, frames = np.zeros(()), 0
     for clip in clips:
         poses = clip.positions_3d[clip.valid].astype(np.float64)
         total = total + (poses - poses[:, root : root + 1]).sum(0)
@@ -123,7 +125,7 @@ def resolve(settings: Settings, card: dict) -> dict:
     card = {**card, "sizes": dict(card["sizes"]), "diffusion": diffusion}
     sizes = card["sizes"]
     settable = model.diffusion_options if model else ()
-    for name in sorted(settings.given & set(PARTS["model"].__dataclass_fields__)):
+    for name in sorted(settings.given & {field.name for field in fields(PARTS["model"])}):
         value = getattr(settings.model, name)
         if card.get("source") == "published" and model and name in model.untold:
             sizes[name] = value

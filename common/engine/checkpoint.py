@@ -167,7 +167,7 @@ def import_published(state: dict[str, Tensor], source: str = "checkpoint") -> tu
     raise UserError(f"{source}: no known network has these parameters ({', '.join(list(shapes)[:4])}, ...)")
 
 
-def _match(weights: dict[str, Tensor], wanted: dict[str, tuple], leftovers: tuple[str, ...], source: str) -> None:
+def _match(weights: dict[str, Tensor], wanted: dict[str, tuple], leftovers: tuple[str, ...], source: object) -> None:
     missing = [key for key in wanted if key not in weights]
     if missing:
         raise UserError(f"{source}: {len(missing)} parameters are missing, the first is {missing[0]}")
@@ -180,7 +180,7 @@ def _match(weights: dict[str, Tensor], wanted: dict[str, tuple], leftovers: tupl
         raise UserError(f"{source}: {len(unknown)} unknown parameters, the first is {unknown[0]}")
 
 
-def fill(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+def fill(network: nn.Module, weights: dict[str, Tensor], source: object) -> None:
     """Load weights strictly: every parameter with its exact shape and nothing beside. Raises UserError."""
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     _match(weights, wanted, (), source)
@@ -211,9 +211,9 @@ def make_lifter(card: dict, weights: dict[str, Tensor] | None = None) -> Diffusi
         denoiser = build(card["model"], **card["sizes"])
         if weights is not None:
             denoiser.load_state_dict(weights)
-        diffusion = dict(card.get("diffusion", {}))
-        diffusion.pop("objective", None)
-        diffusion = trained_for(model.diffusion(**diffusion), objective_of(card))
+        options = dict(card.get("diffusion", {}))
+        options.pop("objective", None)
+        diffusion = trained_for(model.diffusion(**options), objective_of(card))
         return DiffusionLifter(denoiser, skeleton_of(card["skeleton"]), diffusion)
 
 

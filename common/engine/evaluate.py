@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -221,7 +222,7 @@ def sample(
 
     def draw(draws: int, steps: int, chunk: int) -> Tensor:
         with autocast(place.device, sampling.amp):
-            how = {"flip": sampling.flip, "sampler": sampling.sampler, "chunk": chunk}
+            how: dict[str, Any] = {"flip": sampling.flip, "sampler": sampling.sampler, "chunk": chunk}
             return lifter.sample(batch, draws, steps, noise, **how).float()
 
     poses = in_chunks(lifter, load, lambda n: draw(n, 1, n), lambda chunk: draw(load.draws, sampling.steps, chunk))

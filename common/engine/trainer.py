@@ -148,6 +148,8 @@ class LifterTrainer(Trainer):
     """Trains a lifter on windows. `loss(lifter, batch)` replaces the diffusion loss (single-pass training); `source`
     makes the windows of an epoch, where they differ from one to the next."""
 
+    recipe: LifterRecipe
+
     def __init__(
         self,
         lifter: DiffusionLifter,
@@ -168,7 +170,7 @@ class LifterTrainer(Trainer):
         terms = loss_terms(recipe, lifter.skeleton, lifter.diffusion.abar)
         self.objective: nn.Module = _Objective(lifter, loss, terms)
         update = average_of(recipe.average)
-        self.average = AveragedModel(lifter.denoiser, multi_avg_fn=update) if recipe.average else None
+        self.average = AveragedModel(lifter.denoiser, multi_avg_fn=update) if recipe.average else None  # type: ignore[arg-type]
         if place.world > 1:
             ids = [place.device.index] if place.device.type == "cuda" else None
             self.objective = DistributedDataParallel(self.objective, device_ids=ids)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def _points(path: Path | str, data: bytes) -> Points:
     processor = data[start + 3]
     if processor not in (_INTEL, _MIPS):
         raise UserError(f"{path}: a C3D file of a computer that is not known here (code {processor})")
-    order = "<" if processor == _INTEL else ">"
+    order: Literal["<", ">"] = "<" if processor == _INTEL else ">"
     count, analog, first, last = struct.unpack_from(f"{order}4H", data, 2)
     scale, block, _, rate = struct.unpack_from(f"{order}fHHf", data, 12)
     parameters = _parameters(data, start, order)
@@ -70,7 +70,7 @@ def _points(path: Path | str, data: bytes) -> Points:
     return Points(names, positions, rate, str(parameters.get("POINT:UNITS", "")), parameters)
 
 
-def _parameters(data: bytes, start: int, order: str) -> dict[str, Any]:
+def _parameters(data: bytes, start: int, order: Literal["<", ">"]) -> dict[str, Any]:
     """{'GROUP:NAME': value}: groups have negative numbers, and their parameters the same, positive."""
     groups: dict[int, str] = {}
     found: dict[tuple[int, str], object] = {}
@@ -92,7 +92,7 @@ def _parameters(data: bytes, start: int, order: str) -> dict[str, Any]:
     return {f"{groups.get(group, group)}:{name}": value for (group, name), value in found.items()}
 
 
-def _value(data: bytes, at: int, order: str) -> Any:
+def _value(data: bytes, at: int, order: Literal["<", ">"]) -> Any:
     """A number, a list of numbers, a text or a list of texts."""
     kind, dimensions = struct.unpack_from("bB", data, at)
     shape = list(data[at + 2 : at + 2 + dimensions])

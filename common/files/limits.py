@@ -23,7 +23,7 @@ RATIO = 200
 class Budget:
     """Bytes that one file may still ask for."""
 
-    def __init__(self, path: Path | str, size: int):
+    def __init__(self, path: object, size: int):
         self.path = path
         self.most = self.left = max(FLOOR, RATIO * size)
 

@@ -193,7 +193,7 @@ class _Checker:
             raise Damaged("dimensions of another size")
         sizes = struct.unpack(f"{self.order}{len(sizes) // 4}i", sizes)
         if min(sizes) < 0:
-            raise Damaged(f"dimensions {sizes}")
+            raise Damaged(f"dimensions {list(sizes)}")
         count = math.prod(sizes)
         self.budget.take(16 * count, "an array")
         return count

@@ -61,7 +61,7 @@ class Nothing(Pending):
         return Inert() if self.value is None else self.value
 
 
-def plain_dtype(text: object) -> np.dtype:
+def plain_dtype(text: Any) -> np.dtype:
     """A dtype of the list of plain ones; raises Damaged for any other."""
     match = _PLAIN.fullmatch(text) if isinstance(text, str) else None
     if match is None:
@@ -77,7 +77,7 @@ def field_shape(shape: object) -> tuple[int, ...]:
     return tuple(dims)
 
 
-def checked_array(data: bytes, dtype: np.dtype, shape: tuple[int, ...], fortran: bool) -> np.ndarray:
+def checked_array(data: bytes | memoryview, dtype: np.dtype, shape: tuple[int, ...], fortran: bool) -> np.ndarray:
     """An array of its own from raw bytes; their number must fit."""
     if len(data) != math.prod(shape) * dtype.itemsize:
         raise Damaged(f"{len(data)} bytes for an array {shape} of {dtype}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -194,7 +195,8 @@ def skeleton_of(described: str | dict) -> Skeleton:
     """The skeleton that `describe` described. Raises KeyError for an unknown name."""
     if isinstance(described, str):
         return SKELETONS[described]
-    return Skeleton(**{name: tuple(value) if isinstance(value, list) else value for name, value in described.items()})
+    values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in described.items()}
+    return Skeleton(**values)
 
 
 # The 17 of Human3.6M's 32 recorded joints that move and are used, in the order of H36M_17.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -23,15 +24,15 @@ class Condition:
     first_hypothesis: int = 0
     hypotheses: int | None = None
 
-    def mirrored(self) -> Condition:
+    def mirrored(self) -> Self:
         """The condition of the flipped windows; subclasses flip what a mirror changes."""
         return self
 
-    def doubled(self) -> Condition:
+    def doubled(self) -> Self:
         """The condition of the batch [original; flipped]; subclasses repeat their rows."""
         return replace(self, calls=2 * self.calls)
 
-    def from_hypothesis(self, first: int, of: int | None = None) -> Condition:
+    def from_hypothesis(self, first: int, of: int | None = None) -> Self:
         return replace(self, first_hypothesis=first, hypotheses=of)
 
 

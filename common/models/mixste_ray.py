@@ -9,6 +9,7 @@ camera's pitch: they enter beside the diffusion step.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class Seen(Condition):
         """Mirrored windows are seen by mirrored cameras."""
         return replace(self, intrinsics=mirrored_intrinsics(self.intrinsics))
 
-    def doubled(self) -> Seen:
+    def doubled(self) -> Self:
         both = torch.cat([self.intrinsics, self.mirrored().intrinsics])
         return replace(super().doubled(), intrinsics=both)
 

@@ -52,7 +52,8 @@ class Layout:
 def _layout(name: str, table: str, e_at_word_end: bool) -> Layout:
     """From 'part rows+tokens part rows+tokens ...'; the parts fill CLIP's 77 positions exactly."""
     words = table.split()
-    parts = tuple((part, *map(int, size.split("+"))) for part, size in zip(words[::2], words[1::2], strict=True))
+    sizes = [size.split("+") for size in words[1::2]]
+    parts = tuple((part, int(rows), int(tokens)) for part, (rows, tokens) in zip(words[::2], sizes, strict=True))
     if sum(rows + tokens for _, rows, tokens in parts) != CONTEXT:
         raise ValueError(f"layout {name} does not fill {CONTEXT} positions")
     return Layout(name, parts, e_at_word_end)

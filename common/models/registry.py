@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -46,7 +47,7 @@ class Entry:
     # Of these, what published files do not store although the network depends on it.
     untold: tuple[str, ...] = ()
     # Called before training, (network, prompt file, CLIP file): what a fresh network needs from outside.
-    prepare: Callable[[nn.Module, str | None, str | None, bool], None] = lambda network, prompts, weights, offline: None
+    prepare: Callable[[Any, str | None, str | None, bool], None] = lambda network, prompts, weights, offline: None
     # loss(sizes, published): a loss (lifter, batch) in place of the diffusion's, or None.
     loss: Callable[[dict, bool], Callable | None] = lambda sizes, published: None
     # In the published variant the texts of a batch reach each other's poses: it is scored one action at a time.

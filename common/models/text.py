@@ -7,6 +7,7 @@ published ones. The encoder runs once per distinct action of a batch, never per 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,14 @@ from common.models.prompt_layouts import LAYOUTS, action_tokens, e_positions, in
 LEARNED_TOKENS = 8  # rows of a learned prompt; the first one gives e
 
 
+if TYPE_CHECKING:
+    from common.models.clip import TextTower
+
+    _Module = nn.Module  # into which the mixin is mixed
+else:
+    _Module = object
+
+
 @dataclass(frozen=True)
 class TextCondition(Condition):
     """The distinct actions of a batch and which window has which."""
@@ -26,7 +35,7 @@ class TextCondition(Condition):
     tokens: Tensor | None = None  # (A, T, C)
     index: Tensor | None = None  # (B,), a row of e and tokens
 
-    def doubled(self) -> TextCondition:
+    def doubled(self) -> Self:
         return replace(super().doubled(), index=torch.cat([self.index, self.index]))
 
 
@@ -107,7 +116,7 @@ class PublishedPairing(TextAttention):
         return super().forward(rows.flatten(0, 2), code, paired).view(rows.shape).transpose(2, 3)
 
 
-class TextConditioned:
+class TextConditioned(_Module):
     """Mixin of a denoiser: `build_text` in its constructor, then `condition(batch)` and `TextCondition.e[index]`.
 
     A prompt table has one row an action; row 0 is the neutral prompt. `text`:
@@ -116,6 +125,9 @@ class TextConditioned:
     - 'learned': embeddings trained with the network. An action it does not know is neutral.
     - 'none': the neutral row of 'learned' for all.
     """
+
+    prompt_features: Tensor
+    prompt_positions: Tensor
 
     def build_text(
         self,
@@ -146,7 +158,7 @@ class TextConditioned:
                 setattr(self, f"ctx_{part}", nn.Parameter(ctx, requires_grad=learn_prompts))
             self.register_buffer("prompt_features", torch.zeros(rows, 77, text_width))
             self.register_buffer("prompt_positions", torch.full((rows,), -1))
-            self._tower: list[nn.Module] = []  # in a list: no part of the weights
+            self._tower: list[TextTower] = []  # in a list: no part of the weights
             self._made_from: list[Tensor] | None = None  # the context rows of the stored features; None: unknown
             if learn_prompts:
                 self.register_state_dict_pre_hook(lambda module, *_: module.refresh_prompts())

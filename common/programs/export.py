@@ -43,6 +43,8 @@ class DenoisingStep(nn.Module):
     screen units.
     """
 
+    reading: Tensor | None
+
     def __init__(self, denoiser: nn.Module, action: str | None = None, reading: Tensor | None = None):
         """reading: the diffusion's, where the network says velocities."""
         super().__init__()

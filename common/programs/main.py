@@ -84,7 +84,8 @@ def run(settings: Settings, place: Place) -> dict | None:
     if task.render:
         from common.programs.render import render
 
-        return render(settings, place, path)
+        render(settings, place, path)
+        return None
     from common.engine.evaluation import evaluate_checkpoint
 
     return evaluate_checkpoint(settings, place, path)

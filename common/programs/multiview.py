@@ -155,8 +155,8 @@ def convert(options: argparse.Namespace, say: Callable = print) -> None:
             keypoints, confidence = gather(person, recording.views)
             people[name] = finish(keypoints, confidence, found, layout, fps, metres, turn, options.cutoff)
         _report(recording, people, say)
-        for name, person in people.items():
-            _keep(store, name, recording, person, cameras, layout, fps, say)
+        for name, finished in people.items():
+            _keep(store, name, recording, finished, cameras, layout, fps, say)
         shown.append(take_of(recording.take.name, fps, cameras, recording.views, recording.people, people))
     if not store["positions"]:
         raise UserError(f"{options.root}: no person of whom every joint is known in any frame")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def trace_frame(opened: Opened, clip: Clip, sampling: Sampling, place: Place, fr
             for first in range(0, draws, chunk):
                 some = range(first, min(first + chunk, draws))
                 noise = window_noise(sampling.seed, [windows.key(row)], some, shape, device=place.device)
-                how = {"flip": sampling.flip, "sampler": sampling.sampler, "first_hypothesis": first}
+                how: dict[str, Any] = {"flip": sampling.flip, "sampler": sampling.sampler, "first_hypothesis": first}
                 steps = list(lifter.reverse(batch, noise, count, **how))
                 states.append(torch.stack([x_t for x_t, _ in steps], 1).float())  # (1, S, chunk, F, J, 3)
                 estimates.append(torch.stack([x_0 for _, x_0 in steps], 1).float())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def number(value: float) -> str:
     return "NaN" if math.isnan(value) else ("Inf" if value > 0 else "-Inf")
 
 
-def write_csv(path: Path, kind: str, rows: Sequence[tuple[str, object]]) -> None:
+def write_csv(path: Path, kind: str, rows: Sequence[tuple[str, Any]]) -> None:
     """Write the three stacked tables (MPJPE, PCK, AUC) of labelled scores, 19 columns, as the published script does."""
     prefix = "seq" if kind == "sequencewise" else "activity"
     lines = [[f"{prefix}_table{i + 1}" for i in range(COLUMNS)], ["", *JOINT_NAMES, "Average"]]

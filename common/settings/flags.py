@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
 
 from common.errors import UserError, visible
 
@@ -55,12 +56,12 @@ def replaced(base: Sequence[Flag], own: Sequence[Flag]) -> tuple[Flag, ...]:
     return (*(row for row in base if not names.intersection(row.names)), *own)
 
 
-def build(cls: type, values: Mapping[str, object]):
+def build(cls: type, values: Mapping[str, Any]):
     """An instance of a settings class from values by field; what is not there keeps its default."""
     return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
 
 
-def defaults_of(cls: type) -> dict[str, object]:
+def defaults_of(cls: type) -> dict[str, Any]:
     """The defaults of a settings class, by field."""
     return {f.name: f.default for f in fields(cls) if f.default is not MISSING}
 
@@ -160,7 +161,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser(
-    description: str | None, flags: Sequence[Flag], defaults: Mapping[str, object], *, typed_only: bool = False
+    description: str | None, flags: Sequence[Flag], defaults: Mapping[str, Any], *, typed_only: bool = False
 ) -> argparse.ArgumentParser:
     """The parser of a program; `defaults` override those of the flags. `typed_only` leaves out what is not typed."""
     parser = _Parser(description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,7 +174,7 @@ def make_parser(
         if not row.names[0].startswith("-"):
             group.add_argument(row.destination, help=row.help, type=row.type)
             continue
-        common = {"dest": row.destination, "help": row.help + _shown(row, value), "default": default}
+        common: dict[str, Any] = {"dest": row.destination, "help": row.help + _shown(row, value), "default": default}
         if row.type is None:
             group.add_argument(*row.names, action="store_true", **common)
             continue
@@ -214,9 +215,9 @@ class Parsed:
     """What a command line says: every value by field, what of it was typed, what was typed or stands in the settings
     file, and lines to say about flags that do nothing."""
 
-    values: dict[str, object]
-    typed: dict[str, object]
-    given: dict[str, object]
+    values: dict[str, Any]
+    typed: dict[str, Any]
+    given: dict[str, Any]
     notices: tuple[str, ...] = ()
 
 
@@ -224,9 +225,9 @@ def parse(
     argv: Sequence[str],
     description: str | None,
     flags: Sequence[Flag],
-    defaults: Mapping[str, object],
+    defaults: Mapping[str, Any],
     *,
-    config: Callable[[str], dict[str, object]] | None = None,
+    config: Callable[[str], dict[str, Any]] | None = None,
 ) -> Parsed:
     """Read a command line. config(path) reads a settings file into values, which stand between preset and typed."""
     typed = vars(make_parser(description, flags, {}, typed_only=True).parse_args(argv))
@@ -254,7 +255,7 @@ def parse(
     return Parsed(values, typed, given, notices)
 
 
-def words(flags: Iterable[Flag], values: Mapping[str, object]) -> list[str]:
+def words(flags: Iterable[Flag], values: Mapping[str, Any]) -> list[str]:
     """Values by field as they are typed, so that calls from Python keep to the ranges and lines of the command line.
 
     None, and False for a switch, leave a flag out; a tuple is a comma list. Raises UserError for an unknown field.

@@ -73,5 +73,5 @@ def two_factors(text: str | Iterable[float]) -> tuple[float, float]:
     parts = text.split(",") if isinstance(text, str) else list(text)
     if len(parts) != 2:
         raise argparse.ArgumentTypeError(f"{str(text)[:40]}: expected two numbers, as 1.2,1")
-    first, later = map(real(0, 10), parts)
+    first, later = (real(0, 10)(str(part)) for part in parts)
     return first, later

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from common.errors import UserError
 from common.settings.flags import flag, names
@@ -59,7 +60,7 @@ class RecipeSettings:
 
 
 # What the published programs do.
-PUBLISHED: dict[str, object] = {
+PUBLISHED: dict[str, Any] = {
     "learning_rate": 6e-5,
     "lr_decay": 0.993,
     "batch_size": 1024,
@@ -75,7 +76,7 @@ PUBLISHED: dict[str, object] = {
     "drop_path": 0.1,
 }
 # What untyped flags mean. learning_rate and batch_size are rules: `rate_of` and `frames_of`.
-DEFAULT: dict[str, object] = PUBLISHED | {
+DEFAULT: dict[str, Any] = PUBLISHED | {
     "lr_decay": None,
     "schedule": "cosine",
     "warm_up": 300,
@@ -100,7 +101,7 @@ def frames_of(length: int) -> int:
     return length * max(1, min(WINDOWS, LONGEST // length))
 
 
-def filled(given: Mapping[str, object], *, published: bool, channels: int, length: int) -> dict[str, object]:
+def filled(given: Mapping[str, Any], *, published: bool, channels: int, length: int) -> dict[str, Any]:
     """The whole recipe, by field, from the parts that are given (not None).
 
     published: what is not given is as published; so it is too where lr_decay is given. Raises UserError where parts

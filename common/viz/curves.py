@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ from common.viz.draw import LIGHT
 from common.viz.layout import INK
 
 
-def training_curves(path: Path | str, history: Sequence[Mapping[str, object]]) -> Path:
+def training_curves(path: Path | str, history: Sequence[Mapping[str, Any]]) -> Path:
     """Draw the errors of each epoch, and mark the best one; returns the path.
 
     history: rows {epoch, train_mm, valid_mm}, millimetres, valid_mm None where nothing was held out. The ending of
@@ -29,7 +30,7 @@ def training_curves(path: Path | str, history: Sequence[Mapping[str, object]]) -
     epochs = [row["epoch"] for row in history]
     # One epoch has no line: a dot shows it.
     marker = "o" if len(history) < 30 else None
-    style = {"marker": marker, "markersize": 3, "linewidth": 1.6}
+    style: dict[str, Any] = {"marker": marker, "markersize": 3, "linewidth": 1.6}
     axes.plot(epochs, [row["train_mm"] for row in history], color=LIGHT["left"], label="training", **style)
     scored = [row for row in history if row.get("valid_mm") is not None]
     if scored:

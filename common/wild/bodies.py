@@ -63,15 +63,15 @@ def believable(
         screen = pixels_to_screen(pixels, camera.width, camera.height)
         rays = undistort(screen, intrinsics).numpy()
         for first, end in runs(present):
-            part = slice(first, end)
-            pose = _pose(raw[part] - raw[part, skeleton.root, None], lengths, skeleton, fps, asked)
-            place = raw[part, skeleton.root, None]
+            frames = slice(first, end)
+            pose = _pose(raw[frames] - raw[frames, skeleton.root, None], lengths, skeleton, fps, asked)
+            place = raw[frames, skeleton.root, None]
             if not (asked.no_smoothing and asked.no_skeleton):
-                place = place_roots(pose.astype(np.float32), screen[part].numpy(), confidence[part], camera.intrinsics,
-                                    fps, smoothing=root_smoothing)  # fmt: skip
+                seen = screen[frames].numpy(), confidence[frames]
+                place = place_roots(pose.astype(np.float32), *seen, camera.intrinsics, fps, smoothing=root_smoothing)
             if not asked.no_smoothing:
                 place = smooth(place, fps, PLACE_SLOWEST, PLACE_PER_SPEED)
-            parts.append(_Part(number, part, pose + place, rays[part], person["mask"][part]))
+            parts.append(_Part(number, frames, pose + place, rays[frames], person["mask"][frames]))
     legs = standing.legs_of(skeleton)
     up, floors = standing.up_of(0, 0), {}
     if legs is not None and not asked.no_floor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -155,7 +156,7 @@ def lift_stream(
             (),
             torch.zeros(1, dtype=torch.long),
         )
-        how = {"flip": sampling.flip, "sampler": sampling.sampler}
+        how: dict[str, Any] = {"flip": sampling.flip, "sampler": sampling.sampler}
         poses = model.lifter.sample(batch, sampling.hypotheses, sampling.steps, noise, **how)
         pose = poses[:, -1].mean(1).cpu().numpy()  # (1, F, J, 3)
         pose[..., root, :] = 0

@@ -8,6 +8,7 @@ one of `PEOPLE`. A file is a list of frames, or of people with a frame's number 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,12 @@ SURE = ("confidence", "visibility", "visible", "conf", "score", "scores", "keypo
 NAME = ("class", "class_name", "name", "part")
 
 
-def first_of(record: dict, names: tuple[str, ...]) -> object:
+def first_of(record: dict, names: tuple[str, ...]) -> Any:
     """The value of the first of these keys that the record has, else None."""
     return next((record[name] for name in names if record.get(name) is not None), None)
 
 
-def from_records(data: object, path: Path) -> KeypointFile | None:
+def from_records(data: Any, path: Path) -> KeypointFile | None:
     """The people of a file in one of these forms; None for anything else. What is wrong inside raises UserError."""
     frames = _frames(data)
     if frames is None:
@@ -49,7 +50,7 @@ def from_records(data: object, path: Path) -> KeypointFile | None:
     return KeypointFile(people, ids, names, "coco", size, float(about["fps"]) if "fps" in about else None)
 
 
-def _frames(data: object) -> list[tuple[object, list]] | None:
+def _frames(data: Any) -> list[tuple[object, list]] | None:
     """(what the frame is called or None, its people's records), frame by frame."""
     if isinstance(data, dict):
         if isinstance(listed := first_of(data, ("frames", "annotations")), list):
@@ -70,39 +71,39 @@ def _all_frames(rows: list) -> bool:
     return bool(rows) and any(rows) and all(_is_frame(row) for row in rows)
 
 
-def _each(joints: object) -> list:
+def _each(joints: Any) -> list:
     """MediaPipe lists several people under one key: each one's points."""
     return joints if isinstance(joints, list) and joints and _is_point(joints[0]) else [joints]
 
 
-def _number(frame: object) -> object:
+def _number(frame: Any) -> Any:
     """What a record says of its frame: a number or a picture's name."""
     value = first_of(frame, FRAME) if isinstance(frame, dict) else None
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
 
-def _is_point(value: object) -> bool:
+def _is_point(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and {"x", "y"} <= set(value[0])
 
 
-def _is_person(value: object) -> bool:
+def _is_person(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(first_of(value, JOINTS), dict | list)
 
 
-def _is_frame(value: object) -> bool:
+def _is_frame(value: Any) -> bool:
     if isinstance(value, list):
         return _is_point(value) or all(_is_person(row) or _is_point(row) for row in value)
     return _is_person(value) or (isinstance(value, dict) and isinstance(first_of(value, PEOPLE), list))
 
 
-def _people(frame: object) -> list:
+def _people(frame: Any) -> list:
     """The records of a frame's people."""
     if isinstance(frame, list):
         return [frame] if _is_point(frame) else frame
     return [frame] if _is_person(frame) else first_of(frame, PEOPLE)
 
 
-def points_of(joints: object, row: dict, path: Path) -> tuple[np.ndarray, list[str] | None]:
+def points_of(joints: Any, row: dict, path: Path) -> tuple[np.ndarray, list[str] | None]:
     """(J, 3) of one person, and the joints' names where they stand beside them."""
     if isinstance(joints, dict):  # Ultralytics: lists of all x, all y
         sure = first_of(joints, SURE)

@@ -6,6 +6,7 @@ It lets the whole program run where no data is at hand. Errors measured on it sa
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +102,7 @@ def as_recorded(joints: np.ndarray) -> np.ndarray:
     return recorded
 
 
-def project_all(world: np.ndarray, cameras: list[Camera]) -> list[np.ndarray]:
+def project_all(world: np.ndarray, cameras: Sequence[Camera]) -> list[np.ndarray]:
     """World points (T, J, 3), metres, to each camera's pixels (T, J, 2), float64."""
     points = torch.from_numpy(world.astype(np.float64))
     return [camera.project(camera.world_to_camera(points)).numpy() for camera in cameras]

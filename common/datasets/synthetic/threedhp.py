@@ -52,7 +52,7 @@ exact projections. Scores on this say nothing about MPI-INF-3DHP.
 seed {seed}, {seconds:g} s a training sequence
 """
 
-Motion = Callable[[Body, str, int, np.random.Generator, float], np.ndarray]
+Motion = Callable[..., np.ndarray]  # (body, action, frames, rng, fps=...)
 
 
 def write_threedhp(
