@@ -124,9 +124,9 @@ def _bars(joints: Mapping[str, dict]) -> Axes:
 
 
 def _svg(axes: Axes) -> str:
-    text = io.StringIO()
-    axes.figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    temporary = io.StringIO()
+    axes.figure.savefig(temporary, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return temporary.getvalue()[temporary.getvalue().index("<svg") :]
 
 
 def sampler_line(facts: Mapping[str, object]) -> str:
