@@ -36,10 +36,10 @@ from common.wild.lifting import open_model
 ROOT = Path(__file__).parents[1]
 MEDIAPIPE = {"mpjpe": 109.0, "p_mpjpe": 82.0}  # its pose landmarker (heavy), 3D of people in such recordings
 REAL = {"mpjpe": "MPJPE, mm", "p_mpjpe": "P-MPJPE, mm", "jitter": "jitter", "bones": "bones, %", "lean": "lean, °",
-        "lifted": "lifted"}  # fmt: skip
+        "covered": "within the radius, %", "lifted": "lifted"}  # fmt: skip
 KNOWN = {"mpjpe": "MPJPE, mm", "p_mpjpe": "P-MPJPE, mm", "root": "root, mm", "jitter": "jitter",
          "jitter_relative": "jitter, root-relative", "sliding": "sliding, mm a frame", "bones": "bones, %",
-         "vertical": "vertical, °"}  # fmt: skip
+         "vertical": "vertical, °", "covered": "within the radius, %"}  # fmt: skip
 KINDS = {"positions_raw": "as lifted", "positions": "final", "truth": "truth"}
 
 
@@ -127,7 +127,7 @@ def tables(content: dict) -> list[tuple[str, list[list]]]:
         else:
             out.append((f"{part['clips']} clips, {part['frames']} frames of held-out performers under random cameras",
                         [["", *KNOWN.values()], *([KINDS[k], *(part[k].get(c) for c in KNOWN)] for k in KINDS),
-                         ["a level camera", *[None] * 7, part["positions"]["level"]]]))  # fmt: skip
+                         ["a level camera", *[None] * 7, part["positions"]["level"], None]]))  # fmt: skip
             heads = ["", *part["focal"]]
             errors = [[label, *(values[n] for values in part["focal"].values())]
                       for n, label in enumerate(("MPJPE, mm", "P-MPJPE, mm"))]  # fmt: skip
@@ -140,11 +140,13 @@ def real_rows(found: dict) -> list[list]:
     rows: list[list] = [["", *REAL.values(), "poses"]]
     for name, measured in found.items():
         parts = measured["cameras"] | measured["people"] | {"all": measured["all"]}
-        rows += [[f"{KINDS[name]}, {part}", *(row[c] for c in REAL), row["poses"]] for part, row in parts.items()]
+        rows += [[f"{KINDS[name]}, {part}", *(row.get(c) for c in REAL), row["poses"]] for part, row in parts.items()]
     last = next(iter(found.values()))
     for part, row in (last["people"] | {"all": last["all"]}).items():
-        rows.append([f"truth, {part}", None, None, row["jitter_truth"], row["bones_truth"], None, None, row["poses"]])
-    return [*rows, ["MediaPipe (heavy)", MEDIAPIPE["mpjpe"], MEDIAPIPE["p_mpjpe"], *[None] * 5]]
+        rows.append(
+            [f"truth, {part}", None, None, row["jitter_truth"], row["bones_truth"], None, None, None, row["poses"]]
+        )
+    return [*rows, ["MediaPipe (heavy)", MEDIAPIPE["mpjpe"], MEDIAPIPE["p_mpjpe"], *[None] * 6]]
 
 
 def put_into_page(

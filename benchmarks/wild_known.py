@@ -69,6 +69,8 @@ def measure_known(folder: Path, model: Opened, settings: WildSettings, place: Pl
             rows[kind].append(figures(person[kind].astype(np.float64), truth, contact, up))
         rows["positions"][-1]["vertical"] = angle(person["up"], up)
         rows["positions"][-1]["level"] = angle(np.array([0.0, -1.0, 0.0]), up)
+        if "radius" in person:
+            rows["positions"][-1]["covered"] = covered(person, truth)
         rows["truth"].append(figures(truth, truth, contact, up))
         for share, column, error in by_focal(person["hypotheses"], pixels, camera, truth):
             focal_rows.setdefault(f"{column} {share:g}", []).append(error)
@@ -97,6 +99,12 @@ def figures(poses: np.ndarray, truth: np.ndarray, contact: np.ndarray, up: np.nd
         "sliding": 1000 * mean_of(np.linalg.norm(step, axis=-1)[both]),
         "bones": 100 * float((lengths.std(0) / lengths.mean(0)).mean()),
     }
+
+
+def covered(person: dict, truth: np.ndarray) -> float:
+    """Percent of the joints but the root that lie within the person's radius of the truth (T, J, 3), from the root."""
+    own, true = (x - x[:, :1] for x in (person["positions"], truth))
+    return 100 * float((np.linalg.norm(own - true, axis=-1) <= person["radius"])[:, 1:].mean())
 
 
 def up_of_world(camera: Camera) -> np.ndarray:

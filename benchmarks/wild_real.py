@@ -89,14 +89,21 @@ def matched(people: list[dict], truth: np.ndarray, camera: Camera, columns: list
     return out
 
 
-def measure_camera(found: np.ndarray, truth: np.ndarray, joints: tuple[str, ...]) -> dict:
-    """Figures of lifted poses (P, T, J, 3) against the truth, both in the camera frame, metres; mm and degrees out."""
+def measure_camera(
+    found: np.ndarray, truth: np.ndarray, joints: tuple[str, ...], radius: np.ndarray | None = None
+) -> dict:
+    """Figures of lifted poses (P, T, J, 3) against the truth, both in the camera frame, metres; mm and degrees out.
+
+    radius (P, T, J): of how many joints, in percent, the truth lies within it.
+    """
     both = np.isfinite(found).all((-1, -2)) & np.isfinite(truth).all((-1, -2))  # (P, T)
     known = np.isfinite(truth).all((-1, -2))
     own, true = from_mid_hips(found, joints), from_mid_hips(truth, joints)
     pairs = [torch.from_numpy(x[both]) for x in (own, true)]
     lean = trunk_tilt(true, truth, joints) - trunk_tilt(own, found, joints)
+    within = np.linalg.norm(own - true, axis=-1)[both] <= radius[both] if radius is not None else None
     return {
+        **({} if within is None else {"covered": 100 * float(within.mean()) if len(within) else float("nan")}),
         "mpjpe": 1000 * float(mpjpe(*pairs).mean()) if both.any() else float("nan"),
         "p_mpjpe": 1000 * float(p_mpjpe(*pairs).mean()) if both.any() else float("nan"),
         "jitter": 1000 * jitter(own),
@@ -154,9 +161,14 @@ def measure_real(
         for name in ("positions", "positions_raw"):
             if people and all(name in person for person in people):
                 poses = matched(people, truth, camera, columns, name)
+                radius = None
+                if name == "positions" and all("radius" in person for person in people):
+                    wide = [person | {"radius": np.repeat(person["radius"][..., None], 3, -1)} for person in people]
+                    radius = matched(wide, truth, camera, columns, "radius")[..., 0]  # (P, T, J)
                 rows = out.setdefault(name, {})
                 for n in range(len(truth)):
-                    rows[camera.name, n] = measure_camera(poses[n : n + 1], truth[n : n + 1], recording.joints)
+                    own = None if radius is None else radius[n : n + 1]
+                    rows[camera.name, n] = measure_camera(poses[n : n + 1], truth[n : n + 1], recording.joints, own)
     return {name: summary(rows) for name, rows in out.items()}
 
 

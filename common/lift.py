@@ -33,7 +33,7 @@ from common.settings.wild import CALL, DEFAULT, FOLDER, SAVE, OutputSettings, Wi
 from common.wild.inputs import Source, read_source, source_of_array
 from common.wild.lifting import open_model
 from common.wild.outputs import grounded, write_about, write_model, write_videos
-from common.wild.people import camera_of, lift_people
+from common.wild.people import camera_of, lift_people, odds
 from common.wild.tracking import Track, track
 
 ROOT = Path(__file__).parents[1]
@@ -155,6 +155,7 @@ class LiftedPerson:
     raw: np.ndarray  # (F, J, 3), before it was smoothed and made one body
     hypotheses: np.ndarray  # (H, F, J, 3), likewise
     spread: np.ndarray  # (F, J), how far the hypotheses lie apart
+    radius: np.ndarray | None  # (F, J), what holds the joint nine times of ten, seen from the root; None: not known
     root: np.ndarray  # (F, 3), the skeleton's root
     on_ground: np.ndarray  # (F, J, 3), x right, y ahead, z up from the floor; of a level camera where none was found
     keypoints: np.ndarray  # (F, J, 2), the 2D in pixels, gaps filled
@@ -171,6 +172,7 @@ def _person(arrays: Person, skeleton: Skeleton) -> LiftedPerson:
         raw=arrays["positions_raw"],
         hypotheses=arrays["hypotheses"],
         spread=arrays["spread"],
+        radius=arrays.get("radius"),
         root=joints[:, skeleton.root],
         on_ground=grounded(arrays, joints),
         keypoints=arrays["keypoints_2d"],
@@ -236,6 +238,8 @@ def save(folder: Path, lifted: Sequence[People], output: OutputSettings, already
         "image": f"{source.size[0]}x{source.size[1]}",
         "fps": source.fps,
     }
+    if line := odds(one.model, one.arrays, settings):
+        facts["odds"] = line
     written = [*already]
     for people in lifted:
         own = folder / people.model.name if len(models) > 1 else folder

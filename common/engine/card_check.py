@@ -42,6 +42,8 @@ def check_content(content: dict, path: object) -> None:
     pose = card.get("mean_pose")
     fits = pose is None or np.isfinite(np.reshape(np.array(pose, float), (card["joints"], 3))).all()
     _check(bool(fits), "mean_pose", card, path)
+    radius = card.get("radius")
+    _check(radius is None or _is_radius(radius, card["joints"]), "radius", card, path)
     _check(len(_skeleton(card.get("skeleton"), path)) == card["joints"], "skeleton", card, path)
 
 
@@ -73,6 +75,21 @@ def _skeleton(described: object, path: object) -> Skeleton:
     if not fits:
         raise UserError(f"{path}: damaged, its skeleton is no tree of joints")
     return skeleton
+
+
+def _is_radius(radius: object, joints: int) -> bool:
+    """Whether it is what `scoring.radius` fits: numbers, words, a factor a joint."""
+    if not isinstance(radius, dict) or not isinstance(factors := radius.get("factors"), list):
+        return False
+    numbers = [radius.get("share"), radius.get("floor"), *factors]
+    words = [radius.get("sampler"), radius.get("aggregate")]
+    return (
+        len(factors) == joints
+        and all(_number(n) and 0 <= n < 1e4 for n in numbers)
+        and all(_word(w) for w in words)
+        and all(_whole(radius.get(n), 1, ANY) for n in ("hypotheses", "steps"))
+        and isinstance(radius.get("flip"), bool)
+    )
 
 
 def _steps(joint: int, parents: tuple[int, ...]) -> int:

@@ -9,6 +9,8 @@ A person is a dictionary, one form for the writers of this folder:
     positions_raw (T, J, 3), the aggregate of the hypotheses before it was smoothed and made one body; optional
     hypotheses    (H, T, J, 3), likewise; optional
     spread        (T, J), metres: how far the hypotheses lie apart (`spread_of`); optional
+    radius        (T, J), metres: within it of a joint of `positions` lies the true one, nine times of ten, both seen
+                  from the root; only of checkpoints and samplers for which this was measured
     keypoints_2d  (T, J, 2), pixels of the input, gaps filled; optional
     mask          (T, J), False where a 2D joint was not seen; optional
     known         (T, J), False where a joint was unseen for so long that its place is a guess; optional
@@ -34,7 +36,7 @@ from common.geometry.skeleton import Skeleton
 Person = dict[str, Any]
 
 GROUND = ("up", "floor")
-ARRAYS = ("positions", "positions_raw", "hypotheses", "spread", "keypoints_2d", "mask", "known", "truth")
+ARRAYS = ("positions", "positions_raw", "hypotheses", "spread", "radius", "keypoints_2d", "mask", "known", "truth")
 
 
 def spread_of(hypotheses: np.ndarray) -> np.ndarray:
@@ -58,7 +60,7 @@ def write_poses(
     """Write `poses.npz`.
 
     Its members: ids (P,), fps, units ('m'), frame, joints, parents, model (a JSON text: on what the model was trained),
-    and for each person `ID/first`, `ID/positions`, `ID/positions_raw`, `ID/hypotheses`, `ID/spread`,
+    and for each person `ID/first`, `ID/positions`, `ID/positions_raw`, `ID/hypotheses`, `ID/spread`, `ID/radius`,
     `ID/keypoints_2d`, `ID/mask`, `ID/known`, `ID/up`, `ID/floor`.
     """
     members: dict[str, np.ndarray] = {

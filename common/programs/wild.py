@@ -112,11 +112,10 @@ def _stream(settings: WildSettings, lifters: list[Lifter], folder: Path) -> Peop
 
 
 def _tell(settings: WildSettings, written: list[Path], lifted: list[People]) -> None:
-    import numpy as np
-
     from common.engine.log import say
+    from common.wild.people import odds
 
-    spread = [np.nanmean(p["spread"]) for people in lifted for p in people.arrays if p.get("spread") is not None]
-    if spread and settings.sampling.hypotheses > 1:
-        say(f"mean spread of the hypotheses: {1000 * np.mean(spread):.0f} mm")
+    for people in lifted:
+        if line := odds(people.model, people.arrays, settings):
+            say(f"{people.model.name}: {line}")
     say("written: " + ", ".join(str(path) for path in written))

@@ -54,8 +54,9 @@ def write_viewer(
     if not people:
         raise UserError(f"{path}: nobody to show")
     turn = _Z_UP @ FRAMES[frame]
-    packed = [_pack_person(person, turn, most_hypotheses) for person in people]
-    spreads = [_spread(person) for person in people]
+    radius = all(person.get("radius") is not None for person in people)  # of one kind for everybody
+    packed = [_pack_person(person, turn, most_hypotheses, radius) for person in people]
+    spreads = [_spread(person, radius) for person in people]
     spreads = np.concatenate([s.ravel() for s in spreads if s is not None] or [np.zeros(1)])
     if floor is None:
         heights = [(np.asarray(person["positions"]) @ turn.T)[..., 2].min(-1) for person in people]
@@ -75,6 +76,7 @@ def write_viewer(
         "image": list(size) if size else None,
         "video": _video(path, video, embed_video),
         "floor": floor,
+        "radius": radius,
         "spread_scale": max(0.02, float(np.ceil(np.nanpercentile(spreads, 98) * 50) / 50)),  # full steps of 20 mm
         "people": packed,
     }
@@ -104,15 +106,17 @@ def _video(page: Path, video: Path | str | None, embed: bool) -> str | None:
     return f"data:{kind};base64,{base64.b64encode(video.read_bytes()).decode('ascii')}"
 
 
-def _spread(person: Person) -> np.ndarray | None:
-    """(T, J) metres, as given or from the hypotheses."""
+def _spread(person: Person, radius: bool) -> np.ndarray | None:
+    """(T, J) metres: the radius, or the spread as given or from the hypotheses."""
+    if radius:
+        return np.asarray(person["radius"])
     if person.get("spread") is not None:
         return np.asarray(person["spread"])
     hypotheses = person.get("hypotheses")
     return spread_of(hypotheses) if hypotheses is not None and len(hypotheses) > 1 else None
 
 
-def _pack_person(person: Person, turn: np.ndarray, most: int) -> dict:
+def _pack_person(person: Person, turn: np.ndarray, most: int, radius: bool) -> dict:
     positions = np.asarray(person["positions"])
     if positions.ndim != 3 or not np.isfinite(positions).any():
         raise UserError(f"person {person['id']}: the viewer needs positions (frames, joints, 3)")
@@ -131,7 +135,7 @@ def _pack_person(person: Person, turn: np.ndarray, most: int) -> dict:
         "pose": pack(positions @ turn.T),
         "hypotheses": pack(None if hypotheses is None else hypotheses @ turn.T),
         "truth": pack(None if person.get("truth") is None else np.asarray(person["truth"]) @ turn.T),
-        "spread": pack(_spread(person), channels=1),
+        "spread": pack(_spread(person, radius), channels=1),
         "keypoints": pack(person.get("keypoints_2d")),
         "mask": pack(None if mask is None else np.asarray(mask, np.float32), channels=1),
         "known": None if known.all() else pack(known.astype(np.float32), channels=1),

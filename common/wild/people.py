@@ -13,6 +13,7 @@ from common.errors import UserError
 from common.files.poses import Person
 from common.geometry.camera import Camera
 from common.geometry.skeleton import Skeleton
+from common.scoring import radius
 from common.settings.wild import LENS, LiftingSettings, WildSettings
 from common.wild import lifting
 from common.wild.bodies import believable
@@ -86,7 +87,33 @@ def lift_people(
     if not people:
         raise UserError("nobody of whom half was seen; --keep-all lifts those who are there")
     smoothing = settings.lifting.root_smoothing
-    return believable(people, confidences, model.skeleton, camera, fps, settings.body, smoothing)
+    people = believable(people, confidences, model.skeleton, camera, fps, settings.body, smoothing)
+    if no_radius(model, settings) is None:
+        for person in people:
+            spread = radius.unbiased(person["spread"], settings.sampling.hypotheses)
+            person["radius"] = radius.radii(spread, model.card["radius"]).astype(np.float32)
+    return people
+
+
+def no_radius(model: Opened, settings: WildSettings) -> str | None:
+    """Why the spread cannot be told as a radius that holds the joint nine times of ten; None where it can."""
+    asked = sampling_of(settings)
+    sampler = {"steps": asked.steps, "flip": asked.flip, "sampler": asked.sampler,
+               "aggregate": settings.lifting.aggregate}  # fmt: skip
+    return radius.why_not(model.card.get("radius"), asked.hypotheses, **sampler)
+
+
+def odds(model: Opened, people: Sequence[Person], settings: WildSettings) -> str | None:
+    """How sure the poses are, in one line; None where a single hypothesis says nothing of it."""
+    spreads = [person["spread"] for person in people if person.get("spread") is not None]
+    if not spreads or settings.sampling.hypotheses < 2:
+        return None
+    if reason := no_radius(model, settings):
+        spread = 1000 * np.mean([np.nanmean(spread) for spread in spreads])
+        return f"mean spread of the hypotheses {spread:.0f} mm; what it means in errors is not known: {reason}"
+    within = 1000 * np.mean([np.nanmean(np.delete(p["radius"], model.skeleton.root, 1)) for p in people])
+    share = model.card["radius"]["share"]
+    return f"{share:.0%} of the joints lie within {within:.0f} mm on average, seen from the root (ID/radius)"
 
 
 def _lift(

@@ -82,6 +82,36 @@ def test_keypoint_file_to_every_output(tmp_path, keypoints, tiny):
     assert "trained on nothing" in (out / "about.txt").read_text("utf-8")
 
 
+RADIUS = {"share": 0.9, "floor": 0.02, "factors": [0.0, *[2.0] * 16], "hypotheses": 2, "steps": 1, "flip": True,
+          "sampler": "ddim", "aggregate": "S_Agg"}  # fmt: skip
+
+
+def with_radius(path, radius):
+    content = torch.load(path, weights_only=True)
+    content["card"]["radius"] = radius
+    torch.save(content, path)
+
+
+def test_a_calibrated_spread_is_told_as_a_radius(tmp_path, keypoints, tiny, capsys):
+    with_radius(tmp_path / "model" / "tiny.bin", RADIUS)
+    flags = [keypoints, "--layout", "h36m", "--size", "160x120", "--fps", FPS, "--outputs", "poses,viewer", *tiny]
+    assert run([*flags, "-num_proposals", 2, "-sampling_timesteps", 1, "-o", tmp_path / "out"]) == 0
+    people, _, _, card = read_poses(tmp_path / "out" / "poses.npz")
+    for person in people:
+        expected = 2 * np.sqrt(2 * person["spread"] ** 2 + 0.02**2)  # of two hypotheses: their distance
+        np.testing.assert_allclose(person["radius"][:, 1:], expected[:, 1:], rtol=1e-4)
+        assert (person["radius"][:, 0] == 0).all()
+    within = np.mean([1000 * person["radius"][:, 1:].mean() for person in people])
+    assert f"90% of the joints lie within {within:.0f} mm" in card["odds"] and card["odds"] in capsys.readouterr().err
+    assert '"radius":true' in (tmp_path / "out" / "viewer.html").read_text("utf-8")
+    assert run([*flags, "-num_proposals", 2, "-sampling_timesteps", 2, "-o", tmp_path / "two"]) == 0
+    assert "it was fitted with steps 1, not 2" in capsys.readouterr().err
+    assert "radius" not in read_poses(tmp_path / "two" / "poses.npz")[0][0]
+    with_radius(tmp_path / "model" / "tiny.bin", RADIUS | {"factors": [1.0]})
+    assert run([*flags, "-o", tmp_path / "bad"]) == 2
+    assert "its radius is" in capsys.readouterr().err
+
+
 def test_two_models_and_a_given_camera(tmp_path, keypoints, tiny):
     other = make_checkpoint(tmp_path / "centre" / "s2f.bin", "diff3dhpe_s2f", 1)
     out = tmp_path / "out"

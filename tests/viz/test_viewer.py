@@ -158,6 +158,19 @@ def test_hypotheses_and_spread_change_the_picture(page):
         assert page.evaluate(SUM, "scene") != before
 
 
+def test_a_radius_is_told_in_words(tmp_path, open_page):
+    person = make_person()
+    person["radius"] = np.full((60, 17), 0.123)
+    write_viewer(tmp_path / "viewer.html", [person], 25, H36M_17)
+    page = open_page(tmp_path / "viewer.html")
+    assert "9 times of 10 within 0" in page.locator("#legend").inner_text()
+    assert page.locator("#layer-spread").inner_text() == "Odds"
+    assert (
+        page.evaluate("told(0.123)") == "9 times of 10 within 123 mm" and page.evaluate("told(0)") == "seen from here"
+    )
+    assert abs(data_of(tmp_path / "viewer.html")["people"][0]["spread"]["offset"][0] - 0.123) < 1e-6
+
+
 def test_orbit_zoom_and_reset(page):
     start = page.evaluate("[viewer.state.camera.yaw, viewer.state.camera.distance]")
     page.mouse.move(400, 400)

@@ -6,7 +6,7 @@ const has = {
   truth: PEOPLE.some((p) => p.truth), keypoints: PEOPLE.some((p) => p.keypoints), floor: true, follow: true,
 };
 const LAYERS = {
-  hypotheses: ["h", "Hypotheses"], spread: ["s", "Spread"], truth: ["t", "Truth"], keypoints: ["k", "2D joints"],
+  hypotheses: ["h", "Hypotheses"], spread: ["s", DATA.radius ? "Odds" : "Spread"], truth: ["t", "Truth"], keypoints: ["k", "2D joints"],
   floor: ["g", "Floor"], follow: ["f", "Follow"],
 };
 const layers = Object.fromEntries(Object.keys(LAYERS).map((name) => [name, has[name]]));
@@ -97,7 +97,7 @@ function drawLegend() {
     const ramp = document.createElement("i");
     ramp.className = "ramp";
     ramp.style.background = `linear-gradient(90deg, ${[0, 0.5, 1].map(rampColour).join(",")})`;
-    legend.append("Spread: 0", ramp, `${Math.round(1000 * DATA.spread_scale)} mm\u2003`);
+    legend.append(DATA.radius ? "9 times of 10 within 0" : "Spread: 0", ramp, `${Math.round(1000 * DATA.spread_scale)} mm\u2003`);
   } else {
     add("left", colours.left);
     add("right", colours.right);
@@ -174,6 +174,11 @@ function onMove(event) {
   pointers.set(event.pointerId, { x: event.clientX, y: event.clientY, button: from.button });
   redraw();
 }
+// Of a root, which everything is seen from, nothing is told.
+function told(spread) {
+  if (!DATA.radius) return `± ${Math.round(1000 * spread)} mm`;
+  return spread > 0 ? `9 times of 10 within ${Math.round(1000 * spread)} mm` : "seen from here";
+}
 function showTip(event) {
   const box = scene.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
   const near = joints.map((j) => [Math.hypot(j.x - x, j.y - y), j]).sort((a, b) => a[0] - b[0])[0];
@@ -182,7 +187,7 @@ function showTip(event) {
   if (!near || near[0] >= 14) return;
   const { person, joint, spread } = near[1];
   tip.textContent = [PEOPLE.length > 1 ? person.label : "", DATA.skeleton.joints[joint],
-    spread === null ? "" : `± ${Math.round(1000 * spread)} mm`].filter(Boolean).join(" · ");
+    spread === null ? "" : told(spread)].filter(Boolean).join(" · ");
   tip.style.left = `${Math.min(near[1].x + 12, box.width - tip.offsetWidth - 8)}px`;
   tip.style.top = `${Math.max(near[1].y - 30, 4)}px`;
 }

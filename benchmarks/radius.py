@@ -1,0 +1,109 @@
+"""How the spread of a checkpoint's hypotheses translates into millimetres, for main_wild.py: written into its card.
+
+    python -m benchmarks.radius DATA_FOLDER -c FILE [--pieces 60]
+
+DATA_FOLDER has data_3d_h36m.npz in the Human3.6M layout. Pieces of the training performers' takes, half of them as they
+were recorded and half varied as the training varies them (`benchmarks.train_open`), go through new random cameras and
+through all of main_wild.py, bodies included; `common/scoring/radius.py` fits the card's `radius` on the errors. The
+weights stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from benchmarks import train_open
+from common.datasets.clips import Clip
+from common.door import guarded
+from common.engine import checkpoint
+from common.engine.devices import Place
+from common.engine.log import say
+from common.engine.opening import Opened
+from common.errors import UserError
+from common.files.poses import Person
+from common.geometry.camera import screen_to_pixels
+from common.geometry.skeleton import H36M_17
+from common.scoring import radius
+from common.settings.wild import InputSettings, WildSettings
+from common.wild.lifting import open_model
+from common.wild.people import camera_of, lift_people, sampling_of
+from common.wild.tracking import Track
+
+SEED = 31  # no training has it
+LEAST_FRAMES = 60  # of a piece
+
+
+def pieces_of(folder: Path, subjects: tuple[str, ...], count: int) -> list[Clip]:
+    """Pieces of up to five seconds, every other one varied, drawn evenly from all takes."""
+    takes = train_open.load_takes(folder, subjects)
+    plain, varied = train_open.views(takes, SEED, 1), train_open.training_views(takes, SEED, 0)
+    rng, chosen = np.random.default_rng(SEED), []
+    for clips in (plain, varied):
+        long = [clip for clip in clips if len(clip) >= LEAST_FRAMES]
+        if not long:
+            raise UserError(f"{folder}: no take of {', '.join(subjects)} lasts {LEAST_FRAMES} frames")
+        chosen += [long[n] for n in rng.permutation(len(long))[: count // 2]]
+    return chosen
+
+
+def lifted(model: Opened, clip: Clip, settings: WildSettings, place: Place) -> Person:
+    """The clip's person as main_wild.py lifts it, told the camera's focal length."""
+    camera = clip.camera
+    pixels = screen_to_pixels(torch.from_numpy(clip.keypoints_2d), camera.width, camera.height).numpy()
+    track = Track(0, 0, np.concatenate([pixels, np.ones((*pixels.shape[:2], 1), np.float32)], -1))
+    focal = float(np.mean(camera.intrinsics[:2])) * camera.width / 2
+    asked = replace(settings, lifting=replace(settings.lifting, focal=focal))
+    told = camera_of(asked.lifting, (camera.width, camera.height))
+    return lift_people(model, [track], H36M_17, clip.fps, told, asked, place)[0]
+
+
+def error_of(person: Person, truth: np.ndarray, root: int) -> np.ndarray:
+    """Distance (T, J), metres, between the person's joints and the truth (T, J, 3), both seen from the root."""
+    own, true = (x - x[:, root, None] for x in (person["positions"], truth))
+    return np.linalg.norm(own - true, axis=-1)
+
+
+def fit(model: Opened, clips: list[Clip], place: Place, settings: WildSettings | None = None) -> dict:
+    """The card's `radius`, of the sampler of main_wild.py's defaults."""
+    settings = settings or WildSettings(input=InputSettings(input=""))
+    asked, spreads, errors = sampling_of(settings), [], []
+    for clip in tqdm(clips, desc="radius", unit="piece"):
+        person = lifted(model, clip, settings, place)
+        spreads.append(radius.unbiased(person["spread"], asked.hypotheses))
+        errors.append(error_of(person, clip.positions_3d, model.skeleton.root))
+    found = radius.fit(np.concatenate(spreads), np.concatenate(errors))
+    sampler = {"hypotheses": asked.hypotheses, "steps": asked.steps, "flip": asked.flip, "sampler": asked.sampler}
+    about = {"aggregate": settings.lifting.aggregate, "frames": sum(map(len, clips)), "pieces": len(clips)}
+    return found | sampler | about
+
+
+def main(argv: list[str] | None = None) -> int:
+    return guarded(_main, __doc__, argv)
+
+
+def _main(description: str, argv: list[str] | None) -> int:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with data_3d_h36m.npz")
+    parser.add_argument("-c", "--checkpoint", type=Path, required=True, help="the lifter's file, which is written anew")
+    parser.add_argument("--pieces", type=int, default=60, help="how many pieces to lift")
+    args = parser.parse_args(argv)
+    place = Place(torch.device("cpu"))
+    content = checkpoint.load(args.checkpoint)
+    subjects = tuple(filter(None, (content["card"].get("subjects") or "").split(",")))
+    if not subjects:
+        raise UserError(f"{args.checkpoint}: its card does not name the subjects of its training")
+    model = open_model(args.checkpoint, place)
+    content["card"]["radius"] = fit(model, pieces_of(args.data, subjects, args.pieces), place)
+    checkpoint.save(args.checkpoint, content)
+    say(f"{args.checkpoint}: {content['card']['radius']}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
