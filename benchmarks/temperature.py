@@ -1,7 +1,11 @@
-"""Choose R_Agg's temperature on held-out training clips: `python -m benchmarks.temperature -c DIR --evaluate FILE`.
+"""Fit the temperatures of a sampler's noise on training performers.
 
-Takes the main program's data flags. The clips are the takes that `--select held` kept out of training, so neither the
-training nor the test set has a say. Prints the error in mm for each temperature, beside P_Agg and J_Agg_fit.
+    python -m benchmarks.temperature -c DIR --evaluate FILE [-str S6,S8] [--calibration-every N]
+
+Takes the main program's flags: data, sampler (K, mirrored body). The clips are those of the training subjects (-str),
+or with `--select held` the takes that were kept out of training: the test set has no say. The noise that sampling
+starts from is fitted first, then that of the later steps (eta's), each by the least energy score, which is proper:
+nothing but honest odds make it least. Prints the figures of every temperature, and the `--temperature A,B` to use.
 """
 
 from __future__ import annotations
@@ -10,48 +14,69 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from common.datasets import hold_out, load_clips
+from common.datasets import data_set_of, hold_out, load_clips
 from common.datasets.windows import Windows
 from common.door import guarded
-from common.engine import checkpoint, devices
-from common.engine.evaluate import evaluate, evidence_of
+from common.engine import calibration, checkpoint, devices
 from common.engine.evaluation import sampling_of
 from common.engine.log import say
 from common.engine.opening import open_lifter
+from common.errors import UserError
 from common.programs.main import read_settings
-from common.scoring.hypotheses import AGGREGATIONS
-from common.scoring.metrics import mpjpe
 
-TEMPERATURES = (0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
+FIRST = (0.7, 1.0, 1.4, 2.0, 2.8)  # factors of the noise at the start
+LATER = (0.0, 0.5, 1.0, 1.5, 2.0)  # of that of the later steps
+SAMPLES = 40  # of each window: enough to tell temperatures apart
 
 
 def main(argv: list[str] | None = None) -> int:
-    settings, _ = read_settings("h36m", sys.argv[1:] if argv is None else argv, __doc__)
+    return guarded(_main, __doc__, sys.argv[1:] if argv is None else argv)
+
+
+def _main(description: str, argv: list[str]) -> int:
+    settings, _ = read_settings("h36m", argv, description)
     place = devices.join(settings.run.gpu, say)
     path = checkpoint.find(Path(settings.run.checkpoint), settings.task.evaluate)
     opened = open_lifter(path, settings, place, say)
-    sampling = sampling_of(settings, opened.card, place)
-    held = hold_out(load_clips(settings.data, "train", say))[1]
-    windows = Windows(held, opened.skeleton, opened.card["frames"], device=place.device)
-    names = [*(f"R_Agg {t}" for t in TEMPERATURES), "P_Agg", "J_Agg_fit"]
-    sums = torch.zeros(len(names), dtype=torch.float64)
+    sampling = sampling_of(settings, opened.card)
+    clips = load_clips(settings.data, "train", say)
+    if "select" in settings.given and settings.training.select == "held":
+        clips = hold_out(clips)[1]
+    windows = Windows(
+        clips,
+        opened.skeleton,
+        opened.card["frames"],
+        device=place.device,
+        action_names=data_set_of(settings.data).action_names(clips),
+        centre_only=opened.centre_only,
+    )
+    if not len(windows):
+        raise UserError("no clips to fit on: name training subjects with -str")
+    every, actions = settings.evaluation.calibration_every, [clip.action_name for clip in clips]
 
-    def observe(batch, poses):
-        evidence, truth = evidence_of(batch, windows), batch.positions_3d
-        hypotheses = poses["hypotheses"][:, -1:]
-        found = [AGGREGATIONS["R_Agg"](hypotheses, replace(evidence, temperature=t))[:, 0] for t in TEMPERATURES]
-        found += [poses["P_Agg"][:, -1], poses["J_Agg_fit"][:, -1]]
-        errors = torch.stack([(mpjpe(p, truth) * batch.mask).sum() for p in found])
-        sums.add_(errors.cpu().double())
+    def score(first: float, later: float) -> float:
+        asked = replace(sampling, temperature=(first, later))
+        title = f"temperature {first:g},{later:g}"
+        records = calibration.measure(opened.lifter, windows, asked, place, samples=SAMPLES, every=every, title=title)
+        found = calibration.report(records, actions)
+        print(
+            f"{first:4g},{later:<4g} energy score {found['energy_score']:7.2f} mm, ECE {found['ece']:.3f}, "
+            f"in 90 % {100 * found['covered']['0.9']:.0f} %, spread {found['spread']:.1f} mm, "
+            f"error {found['error']:.1f} mm",
+            flush=True,
+        )
+        return found["energy_score"]
 
-    errors = evaluate(opened.lifter, windows, sampling, place, observe=observe)
-    for name, total in zip(names, sums.tolist(), strict=True):
-        print(f"{name:14} {1000 * total / errors.frames.sum():8.2f} mm")
-    print(f"{len(held)} held-out clips, {int(errors.frames.sum())} frames, H={sampling.hypotheses}")
+    scores = {(first, 1.0): score(first, 1.0) for first in FIRST}
+    first = min(scores, key=scores.get)[0]
+    if sampling.steps > 1 and sampling.sampler == "ddim" and opened.lifter.diffusion.eta > 0:
+        scores |= {(first, later): score(first, later) for later in LATER if (first, later) not in scores}
+    best = min(scores, key=scores.get)
+    count = len(range(0, len(windows), every))
+    print(f"{count} windows of {', '.join(dict.fromkeys(c.subject for c in clips))}, K={sampling.steps}: "
+          f"--temperature {best[0]:g},{best[1]:g}")  # fmt: skip
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(guarded(main))
+    raise SystemExit(main())

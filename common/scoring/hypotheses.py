@@ -17,7 +17,7 @@ from common.geometry.camera import fit_root, project, undistort
 from common.geometry.skeleton import Skeleton
 from common.scoring.metrics import bone_lengths, joint_errors, mpjpe
 
-# Chosen on held-out training clips (benchmarks/temperature.py, docs/protocol.md); errors are in screen units.
+# Chosen on held-out training clips (docs/protocol.md); errors are in screen units.
 R_AGG_TEMPERATURE = 0.01
 # Screen units, 0.01 pixel of an image 1000 wide: far below what a detector tells, far above rounding (about 1e-7).
 TIE = 2e-5

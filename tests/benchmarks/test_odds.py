@@ -1,0 +1,95 @@
+"""benchmarks.aggregate, radius and temperature on made motion: they end in figures, resume, and write what they say."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import aggregate, radius, temperature, train_open
+from common.datasets.synthetic.h36m import write_h36m
+from common.engine import checkpoint
+from common.engine.devices import Place
+from common.scoring.hypotheses import Evidence
+from common.wild.lifting import open_model
+from tests.programs.test_wild import make_checkpoint
+from tests.tiny import command, flags
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("motion")
+    write_h36m(folder, seconds=1.6, progress=False)
+    return folder
+
+
+def test_candidates_are_scored_and_a_second_run_takes_what_is_there(motion, tmp_path, monkeypatch, capsys):
+    make_checkpoint(tmp_path / "model" / "m.bin", "mixste", frames=27)
+    everything = dict.fromkeys(("judged", "chosen", "focal", "mirrored"), 200)
+    monkeypatch.setattr(aggregate, "EVERY", dict.fromkeys(("h36m", "random"), everything))
+    monkeypatch.setattr(aggregate, "COUNTS", (20, 5))
+    monkeypatch.setattr(aggregate, "STEPS", 1)
+    monkeypatch.setattr(aggregate, "FOCAL", (0.75, 0.9, 1.1, 1.25)[:1])
+    monkeypatch.setattr(aggregate, "bootstrap", lambda ours, base, column: (0.5, 0.25, 0.75))
+    monkeypatch.setattr(aggregate, "tables", lambda content: [("made", [["", "mm"], ["S_Agg", 1.0]])])
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- aggregate -->\nold\n<!-- end aggregate -->\nb\n")
+    line = [str(motion), "-c", str(tmp_path / "model" / "m.bin"), "--json", str(tmp_path / "r.json")]
+    assert aggregate.main([*line, "--write", str(page)]) == 0
+    parts = json.loads((tmp_path / "r.json").read_text())["parts"]
+    assert {"judged h36m 1", "judged random 0.75", "chosen h36m 1", "mirrored random"} <= set(parts)
+    part = parts["chosen random 1"]
+    assert set(part["sums"]["20"]) == set(aggregate.ROWS) | set(aggregate.CANDIDATES)
+    assert aggregate.mean(part, 5, "P_Agg", "mpjpe") > aggregate.mean(part, 5, "P_Agg", "p_mpjpe") > 0
+    assert "old" not in page.read_text() and "| S_Agg | 1.00 |" in page.read_text()
+    monkeypatch.setattr(aggregate, "measure", lambda *_: 1 / 0)
+    assert aggregate.main(line) == 0
+
+
+def test_rpea_takes_the_best_few_and_the_geometric_median_is_one():
+    errors = torch.tensor([0.03, 0.01, 0.02, 0.5]).view(4, 1, 1)
+    shares = aggregate.best_few(errors, 2, 0.005)[:, 0, 0]
+    assert shares[[0, 3]].tolist() == [0, 0]
+    assert float(shares[1] / shares[2]) == pytest.approx(np.exp(0.01 / 0.005), rel=1e-4)
+    points = torch.zeros(5, 1, 1, 3)
+    points[:, 0, 0, 0] = torch.tensor([0.0, 0.0, 0.0, 0.0, 100.0])  # most lie on one place: the median is there
+    found = aggregate.geometric_median(points, Evidence(torch.zeros(1, 1, 2)))
+    assert float(found.abs().max()) < 0.01
+
+
+def test_the_radius_lands_in_the_card_and_holds_nine_of_ten(motion, tmp_path):
+    path = tmp_path / "model" / "m.bin"
+    make_checkpoint(path, "mixste", frames=9)
+    content = checkpoint.load(path)
+    weights = {k: v.clone() for k, v in content["weights"].items()}
+    checkpoint.save(path, content | {"card": content["card"] | {"subjects": "S1,S5", "fps": 25.0}})
+    assert radius.main([str(motion), "-c", str(path), "--pieces", "4"]) == 2  # its takes are too short
+    radius.LEAST_FRAMES = 20
+    assert radius.main([str(motion), "-c", str(path), "--pieces", "4"]) == 0
+    after = checkpoint.load(path)
+    assert all(torch.equal(after["weights"][k], weights[k]) for k in weights)
+    found = after["card"]["radius"]
+    assert (found["hypotheses"], found["steps"], found["aggregate"], found["pieces"]) == (5, 2, "S_Agg", 4)
+    model, place = open_model(path, Place(torch.device("cpu"))), Place(torch.device("cpu"))
+    within = []
+    settings = radius.WildSettings(input=radius.InputSettings(input=""))
+    for clip in radius.pieces_of(motion, ("S1", "S5"), 4):
+        person = radius.lifted(model, clip, settings, place)
+        error = radius.error_of(person, clip.positions_3d, 0)
+        within.append((error <= person["radius"] + 1e-6)[:, 1:])
+    assert np.concatenate(within).mean() == pytest.approx(0.9, abs=0.01)
+    assert train_open.FPS == 25.0
+
+
+def test_temperatures_are_fitted_on_training_performers(tmp_path, monkeypatch, capsys):
+    command(tmp_path)
+    monkeypatch.setattr(temperature, "FIRST", (1.0, 2.0))
+    monkeypatch.setattr(temperature, "LATER", (0.0, 1.0))
+    monkeypatch.setattr(temperature, "SAMPLES", 4)
+    more = "--evaluate last.bin -sampling_timesteps 2 --calibration-every 4"
+    capsys.readouterr()
+    assert temperature.main(flags(tmp_path, more)) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 4 and "of S1, S5" in lines[-1]
+    scores = {line.split(" energy")[0].replace(" ", ""): float(line.split("score")[1].split()[0]) for line in lines[:3]}
+    assert lines[-1].split("--temperature ")[1] == min(scores, key=scores.get)
