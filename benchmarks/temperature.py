@@ -38,7 +38,7 @@ def _main(description: str, argv: list[str]) -> int:
     place = devices.join(settings.run.gpu, say)
     path = checkpoint.find(Path(settings.run.checkpoint), settings.task.evaluate)
     opened = open_lifter(path, settings, place, say)
-    sampling = sampling_of(settings, opened.card)
+    sampling = sampling_of(settings, opened.card, place)
     clips = load_clips(settings.data, "train", say)
     if "select" in settings.given and settings.training.select == "held":
         clips = hold_out(clips)[1]
