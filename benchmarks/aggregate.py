@@ -291,7 +291,8 @@ CAMERAS = {"h36m": "Human3.6M's cameras", "random": "random cameras"}
 
 
 def facts(part: dict) -> str:
-    return f"; every {part['every']}. of {part['windows']} windows, {int(sum(part['frames'].values())):,} frames"
+    share = "" if part["every"] == 1 else f"one in {part['every']} of "
+    return f"; {share}{part['windows']} windows, {int(sum(part['frames'].values())):,} frames"
 
 
 def main(argv: list[str] | None = None) -> int:
