@@ -62,7 +62,6 @@ def lift(data: Path, first: int, count: int, folder: Path) -> None:
         fps=clip.fps,
         focal=clip.camera.intrinsics[0] * width / 2,
         layout="h36m",
-        sampling_timesteps=5,
     )
     person = people.arrays[0]
     root = people.skeleton.root
