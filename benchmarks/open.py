@@ -165,7 +165,7 @@ def _against(group: list[dict], base: list[dict]) -> list[str]:
 
 
 def draw(result: dict, path: Path) -> None:
-    """Error against cost: FLOP of a window on a logarithmic axis, both P_Agg and P-MPJPE."""
+    """Error against cost: MPJPE over the FLOP of a window."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
@@ -176,7 +176,6 @@ def draw(result: dict, path: Path) -> None:
         (line,) = axes.plot([mflop] * len(errors), errors, "o", markersize=4, alpha=0.6)
         axes.annotate(model, (mflop, mean), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8)
         axes.plot([mflop], [mean], "_", markersize=12, color=line.get_color())
-    axes.set_xscale("log")
     axes.margins(x=0.25)
     axes.set_xlabel("MFLOP of one network call on one window")
     axes.set_ylabel("MPJPE of P_Agg, mm (a dot a seed)")
