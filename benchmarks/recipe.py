@@ -2,7 +2,7 @@
 
     python -m benchmarks.recipe DATA [-o checkpoint/recipe] [--write docs/recipe.md]
     python -m benchmarks.recipe DATA --rungs screen --only "today; lifter; lifter + turn"
-    python -m benchmarks.recipe DATA --budget 20 --rungs screen            # a short one: all shares of 20 seconds
+    python -m benchmarks.recipe DATA --budget 20 --rungs screen --seeds 1      # a short one: a tenth of 20 seconds
 
 DATA is a folder in the Human3.6M layout with data_2d_h36m_cpn_ft_h36m_dbb.npz (docs/cmu.md makes one). Every candidate
 is screened at a tenth of the budget with two seeds; the best four, among them all that helped together, get a third
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import ladder
@@ -114,16 +115,21 @@ def run(args: argparse.Namespace, place: devices.Place) -> dict:
     result: dict = {"budget": args.budget, "runs": {}}
     candidates = chosen(args.only)
     for name in args.rungs:
-        rung, before = RUNGS[name], result["runs"]
-        if rung is THIRD:
+        rung, before = shortened(RUNGS[name], args.seeds), result["runs"]
+        if name == THIRD.name:
             candidates = ladder.finalists(before[SCREEN.name])
-        elif rung is FULL and (found := before.get(THIRD.name) or before.get(SCREEN.name)):
+        elif name == FULL.name and (found := before.get(THIRD.name) or before.get(SCREEN.name)):
             best = min(found, key=lambda name: ladder.mean_error(found[name]))
             known = {**CANDIDATES, "combined": ladder.combined(before[SCREEN.name])}
             candidates = [known[name] for name in dict.fromkeys((best, TODAY))]
         before[name] = climb(rung, candidates, args, place)
         save_json(args.output / "recipe.json", stamped(result))
     return stamped(result)
+
+
+def shortened(rung: Rung, seeds: int | None) -> Rung:
+    """The rung with so many of its seeds, at most."""
+    return replace(rung, seeds=rung.seeds[:seeds])
 
 
 def stamped(result: dict) -> dict:
@@ -139,6 +145,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--rungs", default=",".join(RUNGS), help="comma list of screen, third, full")
     parser.add_argument("--only", help="candidates of the first rung, separated by semicolons (default: all)")
+    parser.add_argument("--seeds", type=int, help="so many seeds a rung, at most (default: two, three and two)")
     parser.add_argument("--costs", type=Path, help="file of costs measured before")
     parser.add_argument("--json", type=Path, help="write all runs here, to commit")
     parser.add_argument("--write", type=Path, help="page to put the tables into, between its markers")
@@ -154,6 +161,8 @@ def _main(description: str, argv: list[str] | None) -> int:
         raise UserError("--rungs: in the order screen, third, full")
     if THIRD.name in args.rungs and SCREEN.name not in args.rungs:
         raise UserError("--rungs third: screen chooses who gets there; name both (finished runs are taken as they are)")
+    if args.seeds is not None and args.seeds < 1:
+        raise UserError(f"--seeds {args.seeds}: must be 1 or more")
     if not args.budget > 0:
         raise UserError(f"--budget {args.budget:g}: must be above 0")
     result = run(args, devices.join("-1", lambda line: None))

@@ -79,7 +79,7 @@ def test_a_short_ladder_resumes_and_writes_its_page(tmp_path, monkeypatch, capsy
     assert recipe.main(line) == 0 and len(trained) == 8
     result = json.loads((tmp_path / "recipe.json").read_text(encoding="utf-8"))
     assert result["runs"]["full"]["lifter"][0]["trained_steps"] == ladder.steps_of(6, 1, 1) == 15
-    capsys.readouterr()
+    assert recipe.main([*line[:-2], "--seeds", "1"]) == 0 and "| today | 1 | 1 |" in capsys.readouterr().out
     assert recipe.main([*line[:-2], "--budget", "60"]) == 2  # the folders hold runs of another length
     assert "holds a run with other settings" in capsys.readouterr().err
 
@@ -92,6 +92,7 @@ def test_a_short_ladder_resumes_and_writes_its_page(tmp_path, monkeypatch, capsy
         (["--rungs", "third"], "name both"),
         (["--rungs", "full,screen"], "in the order"),
         (["--budget", "0"], "--budget 0: must be above 0"),
+        (["--seeds", "0"], "--seeds 0: must be 1 or more"),
     ],
 )
 def test_wrong_lines(more, said, capsys):
