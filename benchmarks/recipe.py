@@ -12,7 +12,7 @@ depth 4; H=1, K=1.
 
 Equal time is made of steps: what a step of each candidate costs is measured once, in turn with the recipe of before, on
 a machine that does nothing else, and kept in costs.json; with so many steps a run repeats. A finished run is taken as
-it is, a broken-off one goes on. --costs FILE takes costs that were measured before.
+it is, a broken-off one goes on. --costs FILE takes costs that were measured before; what it lacks is measured.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ from common.files.writing import save_json
 
 def costs_of(candidates: list[Candidate], args: argparse.Namespace, place: devices.Place) -> dict[str, float]:
     """Cost of a step by candidate, today's being 1: read where it was measured before, else measured and kept."""
-    file = args.costs or args.output / "costs.json"
-    known = json.loads(file.read_text(encoding="utf-8"))["costs"] if file.is_file() else {}
+    known: dict[str, float] = {}
+    for file in filter(None, (args.output / "costs.json", args.costs)):
+        if file.is_file():
+            known |= json.loads(file.read_text(encoding="utf-8"))["costs"]
+        elif file == args.costs:
+            raise UserError(f"{file}: no such file")
     missing = [c for c in candidates if c.name not in known]
-    if missing and args.costs:
-        raise UserError(f"{file}: no cost of {missing[0].name}")
     if missing:
         known |= ladder.measure(missing, args.data, place)
         args.output.mkdir(parents=True, exist_ok=True)

@@ -25,18 +25,31 @@ TURNED, FASTER, HIDDEN, NOISY, MOVED = 0.75, 0.5, 0.3, 0.3, 0.5  # shares of the
 SPEEDS = (0.7, 1.5)  # least and greatest
 NEARER = 0.6  # a turned person may come so much nearer to the camera, as a share of the least depth
 TRIES = 4
+FRAMES_LOOKED_AT = 20  # of a clip, for where people's heads point
 GAP = (0.2, 1.0)  # seconds that a limb is hidden
 NOISE, MEMORY = 0.015, 0.1  # greatest spread of the added noise, of the person's size; seconds it lasts
 
 
 def usable(kinds: Sequence[str], clips: Sequence[Clip], notice: Callable[[str], None]) -> tuple[str, ...]:
-    """Those kinds that these clips allow; what their cameras are too little known for is told and left out."""
+    """Those kinds that these clips allow. What needs cameras of known place, and people who stand along the world's z,
+    is left out and told where these are not so."""
     seen = all(clip.camera.intrinsics is not None for clip in clips)
-    placed = seen and all(clip.camera.rotation != Camera.rotation for clip in clips)
+    placed = seen and all(clip.camera.rotation != Camera.rotation for clip in clips) and upright(clips)
     allowed = {name: placed if name in ("turn", "camera") else seen or name != "body" for name in VARIATIONS}
     if left_out := [name for name in kinds if not allowed[name]]:
-        notice(f"--vary {','.join(left_out)}: needs calibrated cameras, which these data have not; left out.")
+        notice(f"--vary {','.join(left_out)}: left out; it needs calibrated cameras in a world whose z is upwards.")
     return tuple(name for name in kinds if allowed[name])
+
+
+def upright(clips: Sequence[Clip]) -> bool:
+    """Whether people reach further along the world's z than along x and y: the median of their frames' extents."""
+    extents = []
+    for clip in clips:
+        poses = clip.positions_3d[clip.valid][:: max(1, len(clip) // FRAMES_LOOKED_AT)].astype(np.float64)
+        world = clip.camera.camera_to_world(torch.from_numpy(poses)).numpy()
+        extents.append(np.ptp(world, axis=1))  # (frames, 3)
+    middle = np.median(np.concatenate(extents), axis=0)
+    return bool(middle[2] > middle[:2].max())
 
 
 def varied(

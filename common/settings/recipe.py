@@ -83,6 +83,7 @@ DEFAULT: dict[str, Any] = PUBLISHED | {
     "weight_decay": 0.05,
     "average": 0.999,
     "times": "noise",
+    "vary": ("turn",),
     "drop_path": 0.0,
 }
 WINDOWS, LONGEST = 8, 1024  # windows a step, and the most frames that they may have: as many as published
