@@ -127,7 +127,12 @@ def commit_of(root: Path) -> str:
     """The commit of a Git checkout, read from its files; 'unknown' elsewhere."""
     folder = root / ".git"
     try:
-        head = (folder / "HEAD").read_text(encoding="utf-8").strip()
+        if folder.is_file():  # a worktree: its HEAD and the refs lie elsewhere
+            own = root / folder.read_text(encoding="utf-8").removeprefix("gitdir: ").strip()
+            head = (own / "HEAD").read_text(encoding="utf-8").strip()
+            folder = own / (own / "commondir").read_text(encoding="utf-8").strip()
+        else:
+            head = (folder / "HEAD").read_text(encoding="utf-8").strip()
         if not head.startswith("ref: "):
             return head[:10]
         name = head.removeprefix("ref: ")

@@ -107,7 +107,7 @@ def page(result: dict) -> str:
     note = (
         "MPJPE is the action-wise mean with the standard deviation over seeds; a difference is of frame-wise means, "
         "below zero is better, its interval a paired bootstrap over takes. "
-        f"Budget {result['budget']:.0f} s; commit {result['commit']}, {result['date']}."
+        f"Budget {result['budget']:.0f} s; written at commit {result['commit']}, {result['date']}."
     )
     return "\n\n".join([*parts, note])
 
