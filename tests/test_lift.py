@@ -63,6 +63,9 @@ def test_what_comes_back(tmp_path, lifter, two):
     assert person.joints.shape == person.raw.shape == (20, 17, 3) and person.hypotheses.shape == (2, 20, 17, 3)
     assert person.spread.shape == person.mask.shape == person.known.shape == (20, 17)
     np.testing.assert_array_equal(person.root, person.joints[:, 0])
+    assert person.radius is None  # one step: what spreads mean was measured for two
+    (sure,) = lifter(two[:, 0], size=SIZE, fps=FPS, layout="h36m", limit=10)
+    assert sure.radius.shape == (10, 17) and 0.01 < np.delete(sure.radius, people.skeleton.root, 1).mean() < 0.5
     assert not person.mask[8:10].any() and person.mask.sum() == 18 * 17 and person.known.all()
     assert 3 < person.root[:, 2].mean() < 7 and person.root[:, 0].mean() > 0.4  # five metres away, at the right
     feet = person.on_ground[:, [people.names.index("LFoot"), people.names.index("RFoot")], 2]
