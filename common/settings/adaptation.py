@@ -152,6 +152,7 @@ DEMO_ACTIONS = ("Walking", "Directions", "Greeting", "Phoning", "Waiting")
 REFUSED = (
     *("render", "viewer", "compile", "by_subject", "export_training_curves", "patience", "max_time", "repeat_n"),
     *("max_steps", "max_seconds", "pretrained_model", "objective"),
+    *("calibration", "calibration_every", "temperature"),
     *(row.destination for row in flags_of(RecipeSettings)),
 )
 # What --as-published stands for.

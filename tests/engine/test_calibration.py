@@ -123,3 +123,11 @@ def test_calibration_from_the_command_line(tmp_path):
 def test_calibration_without_an_evaluation_is_refused(tmp_path, line):
     with pytest.raises(UserError, match="--calibration belongs to an evaluation"):
         command(tmp_path, line)
+
+
+@pytest.mark.parametrize("flag", ["--calibration", "--temperature 1.5,1"])
+def test_programs_that_measure_no_odds_refuse_the_flags(flag):
+    from common.settings.adaptation import read_settings
+
+    with pytest.raises(UserError, match=f"{flag.split()[0]}: not in this program; main.py has it"):
+        read_settings("h36m_transfer", ["--evaluate", "last.bin", *flag.split()])
