@@ -42,7 +42,8 @@ def new_card(settings: Settings, clips: list[Clip]) -> dict:
         **{name: _argument(settings, name, skeleton, clips) for name in model.options},
     }
     if chosen.variant not in ("published", *model.variants, "default"):
-        raise UserError(f"--variant {chosen.variant}: {chosen.model} has none; it has {', '.join(model.variants)}")
+        there = ", ".join(model.variants or ("default",))
+        raise UserError(f"--variant {chosen.variant}: {chosen.model} has none such; it has {there}")
     for name in ("frames", "channels", "depth"):
         if sizes[name] < 1:
             raise UserError(f"the number of {name} must be positive, not {sizes[name]}")

@@ -21,6 +21,7 @@ from common.models import REGISTRY, build
 from common.models.prompt_layouts import H36M_ACTIONS
 from common.models.text import TextAttention
 from common.scoring.metrics import mpjpe
+from tests.tiny import command
 
 NAMES = json.loads(
     gzip.decompress((Path(__file__).parents[1] / "vectors/finepose_graphdiffu_names.json.gz").read_bytes())
@@ -381,3 +382,8 @@ def test_the_default_costs_little_more_than_mixste():
             lifter = DiffusionLifter(build(name, **sizes, **more), H36M_17)
             flop[name] = flop_per_window(Opened(lifter, card | {"model": name}, Path()))
         assert flop["mixste"] < flop["graphdiffu"] < 1.15 * flop["mixste"], flop
+
+
+def test_a_variant_that_a_model_lacks_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--variant paper: mixste has none such; it has default"):
+        command(tmp_path, "--variant paper --no-eval")
