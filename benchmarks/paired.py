@@ -39,6 +39,7 @@ def run_of(report: dict, label: str, **more) -> dict:
         "seed": report["card"].get("seed"),
         "window": report["card"]["frames"],
         **{key: report.get(key) for key in CONDITIONS if key != "window"},
+        "sampler": report.get("sampler", "ddim"),
         "eval_text": report.get("eval_text"),
         "parameters": report["cost"]["parameters"],
         "checkpoint": report["checkpoint"]["sha256"],
@@ -52,6 +53,9 @@ def check_comparable(runs: Sequence[dict]) -> None:
     """Refuse runs that were not scored on the same frames in the same way."""
     first = runs[0]
     for run in runs[1:]:
+        ours, theirs = (one.get("sampler", "ddim") for one in (run, first))  # older files do not say it
+        if ours != theirs:
+            raise UserError(f"not comparable: --sampler is {theirs} in {first['label']} and {ours} in {run['label']}")
         for key, name in CONDITIONS.items():
             if run[key] != first[key]:
                 raise UserError(

@@ -13,6 +13,7 @@ from common.viz.layout import INK
 
 COLOURS = {"ddim": "#4477AA", "dpm++": "#EE6677", "heun": "#228833", "euler": "#CCBB44"}
 SIZES = {1: 18, 2: 30, 5: 50, 20: 85}  # of a marker, by the number of hypotheses
+CALLS = (1, 2, 4, 10, 40, 100, 400)
 WORST = 1.04  # times the reference: what lies higher is cut off
 
 
@@ -33,6 +34,8 @@ def draw(path: Path, runs: Mapping[str, Sequence[dict]]) -> Path:
         least = min(row["mm"] for row in rows)
         axes.set_ylim(least - 0.1 * (WORST * reference - least), WORST * reference)
         axes.set_xscale("log")
+        axes.set_xticks(CALLS, labels=map(str, CALLS))
+        axes.minorticks_off()
         axes.set_title(name, color=INK)
         axes.set_xlabel("network calls a window")
         axes.set_ylabel("P_Agg, MPJPE, mm")

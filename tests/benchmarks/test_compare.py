@@ -71,6 +71,12 @@ def test_runs_that_were_scored_otherwise_are_refused(key):
         paired.check_comparable([made_up(), made_up("b", **{key: 2})])
 
 
+def test_runs_of_other_samplers_are_refused_and_older_ones_are_ddim():
+    with pytest.raises(UserError, match="--sampler is ddim in a and heun in b"):
+        paired.check_comparable([made_up(), made_up("b", sampler="heun")])
+    paired.check_comparable([made_up(), made_up("b", sampler="ddim")])
+
+
 def test_other_clips_and_other_frames_are_refused():
     other = copy.deepcopy(made_up("b"))
     other["clips"]["S9/Walking 0/A"]["frames"] += 1
