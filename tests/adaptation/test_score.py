@@ -50,9 +50,10 @@ def windows(target_clips):
 
 
 def test_perfect_poses(windows):
-    """PCK 100, AUC 30 of 31, and nothing else than zero."""
+    """PCK 100, AUC 30 of 31, and nothing else than zero; but S_Agg smooths, and these people jump about."""
     scores = score_lifter(Known(windows), windows, Sampling(2, 1, 4, metrics=("mpjpe", "p_mpjpe")), PLACE)
     assert scores["frames"] == 3 * 16
+    assert 0 < scores["columns"].pop("S_Agg")["action_wise"]["mpjpe"] < 20
     for column in scores["columns"].values():
         row = column["action_wise"]
         assert row["mpjpe"] == 0 and row["p_mpjpe"] == pytest.approx(0, abs=0.01)

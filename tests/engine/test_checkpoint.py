@@ -84,7 +84,7 @@ def test_ours_come_back_as_they_were(tmp_path):
     sizes = {"frames": 3, "joints": 17, "channels": 16, "depth": 1}
     lifter = DiffusionLifter(build("mixste", **sizes), H36M_17)
     card = {"model": "mixste", "sizes": sizes, "frames": 3, "joints": 17, "skeleton": "h36m_17", "keypoints": None}
-    card |= {"diffusion": {"timesteps": 50}, "version": 1}
+    card |= {"diffusion": {"timesteps": 50}, "version": checkpoint.VERSION}
     checkpoint.save(tmp_path / "a.bin", {"card": card, "weights": lifter.denoiser.state_dict()})
     denoiser, read = checkpoint.load_model(tmp_path / "a.bin")
     assert read == card and not denoiser.training

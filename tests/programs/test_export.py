@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from common.diffusion.lifter import DiffusionLifter, d3dp_diffusion
+from common.engine import checkpoint
 from common.errors import UserError
 from common.geometry.skeleton import H36M_17
 from common.models import build
@@ -28,7 +29,7 @@ def make_checkpoint(path):
     card = {
         "model": "mixste", "sizes": {"frames": 9, "joints": 17, "channels": 32, "depth": 2}, "variant": "default",
         "frames": 9, "joints": 17, "skeleton": "h36m_17", "keypoints": "gt", "labels": None, "units": "m", "seed": 1,
-        "epoch": 3, "version": 1, "diffusion": {"timesteps": 1000, "scale": 0.7},
+        "epoch": 3, "version": checkpoint.VERSION, "diffusion": {"timesteps": 1000, "scale": 0.7},
     }  # fmt: skip
     torch.save({"card": card, "weights": network.state_dict()}, path)
     return network, card
