@@ -61,7 +61,7 @@ class Lifter:
         gpu: '0' is the first GPU, '-1' the CPU, 'mps' Apple's; unit: metres of one network unit, for a published
         Diff3DHPE file, which does not say it. Raises UserError where the file cannot serve.
         """
-        place = devices.join(gpu, say if gpu != "-1" else lambda line: None)
+        place = devices.join(gpu, say if gpu != "-1" else lambda line: None, keep=False)
         return open_all([ROOT / FOLDER / DEFAULT if path is None else Path(path)], place, gpu=gpu, unit=unit, say=say)[
             0
         ]

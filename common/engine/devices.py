@@ -88,8 +88,11 @@ def under_launcher() -> bool:
     return "WORLD_SIZE" in os.environ and "RANK" in os.environ
 
 
-def join(gpu: str, say: Callable[[str], None]) -> Place:
-    """The place of this process, joining the others where a launcher set the usual variables."""
+def join(gpu: str, say: Callable[[str], None], *, keep: bool = True) -> Place:
+    """The place of this process, joining the others where a launcher set the usual variables.
+
+    keep: on a CPU keep freed memory for the next step; not for programs that read videos, whose frames would pile up.
+    """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     say = say if rank == 0 else (lambda line: None)
     if str(gpu) == "mps":
@@ -107,7 +110,7 @@ def join(gpu: str, say: Callable[[str], None]) -> Place:
     device = torch.device("cuda", gpus[local % len(gpus)]) if gpus else torch.device("cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    else:
+    elif keep:
         keep_memory()
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

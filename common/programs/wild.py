@@ -33,7 +33,7 @@ def _main(description: str | None, argv: list[str]) -> int:
     from common.wild.live import FILE
 
     asked = settings.input
-    place = devices.join(asked.gpu, say if asked.gpu != "-1" else lambda line: None)
+    place = devices.join(asked.gpu, say if asked.gpu != "-1" else lambda line: None, keep=False)
     for line in notices:
         say(f"note: {line}")
     if not Path(asked.input).exists():
