@@ -175,8 +175,8 @@ def compare_reports(paths: list[Path]) -> dict:
 
 
 def write_between_markers(page: Path, name: str, text: str) -> None:
-    """Replace what stands between a page's markers; a page that is missing is made."""
-    first, last = f"<!-- compare {name} -->", f"<!-- end compare {name} -->"
+    """Replace what stands between a page's markers, `<!-- NAME -->` and `<!-- end NAME -->`; a missing page is made."""
+    first, last = f"<!-- {name} -->", f"<!-- end {name} -->"
     if not page.is_file():
         page.parent.mkdir(parents=True, exist_ok=True)
         save_text(page, f"{first}\n{last}\n")
@@ -226,7 +226,7 @@ def _main(argv: list[str]) -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         save_json(args.json, comparison)
     if args.write:
-        write_between_markers(args.write, (args.json or args.source).stem, text)
+        write_between_markers(args.write, f"compare {(args.json or args.source).stem}", text)
     return 0
 
 

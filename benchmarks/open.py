@@ -218,7 +218,7 @@ def _main(description: str, argv: list[str] | None) -> int:
         save_json(args.json, result)
     if args.write:
         draw(result, args.write.parent / PICTURE)
-        write_between_markers(args.write, "open", table(result))
+        write_between_markers(args.write, "compare open", table(result))
     return 0
 
 

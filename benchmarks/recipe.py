@@ -173,7 +173,7 @@ def _main(description: str, argv: list[str] | None) -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         save_json(args.json, result)
     if args.write:
-        write_between_markers(args.write, "recipe", page(result))
+        write_between_markers(args.write, "compare recipe", page(result))
     return 0
 
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from pathlib import Path
 
 import torch
 
+from benchmarks.compare import write_between_markers
 from benchmarks.wild_known import measure_known
 from benchmarks.wild_live import measure_live
 from benchmarks.wild_real import measure_real, truth_accuracy
@@ -28,7 +28,7 @@ from common.engine.checkpoint import file_hash
 from common.engine.devices import Place
 from common.engine.log import say
 from common.errors import UserError
-from common.files.writing import save_json, save_text
+from common.files.writing import save_json
 from common.scoring.tables import fixed_width
 from common.settings.wild import DEFAULT, FOLDER, PRESET, InputSettings, WildSettings
 from common.wild.lifting import open_model
@@ -163,12 +163,8 @@ def put_into_page(
             if n == 0:
                 lines.append("|" + "---|" * len(row))
         lines += [""] if table else []
-    text = page.read_text(encoding="utf-8")
-    first, last = f"<!-- {program} -->", f"<!-- end {program} -->"
-    if first not in text or last not in text:
-        raise UserError(f"{page}: has no markers {first} and {last}")
-    block = f"{first}\n{chr(10).join(lines).strip()}\n{last}"
-    return save_text(page, re.sub(f"{first}.*?{last}", lambda _: block, text, flags=re.S))
+    write_between_markers(page, program, "\n".join(lines).strip())
+    return page
 
 
 def cell(value: object, decimals: int = 1) -> str:

@@ -164,7 +164,7 @@ def test_a_page_without_markers_is_left_alone(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("text\n", encoding="utf-8")
     with pytest.raises(UserError, match="<!-- compare x -->"):
-        compare.write_between_markers(page, "x", "table")
+        compare.write_between_markers(page, "compare x", "table")
     assert page.read_text(encoding="utf-8") == "text\n"
 
 
