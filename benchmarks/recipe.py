@@ -6,9 +6,9 @@
 
 DATA is a folder in the Human3.6M layout with data_2d_h36m_cpn_ft_h36m_dbb.npz (docs/cmu.md makes one). Every candidate
 is screened at a tenth of the budget with two seeds; the best four, among them all that helped together, get a third
-with three seeds; the winner and the recipe of before get all of it. Choices are made on -str S1,S5,S7 -ste S6,S8; S9
-and S11 are scored by the last rung alone, which trains on all five. The network is `mixste`, 27 frames, 64 channels,
-depth 4; H=1, K=1.
+with three seeds; the winner and the recipe of before get all of it, and a tenth to tell how soon they learn. Choices
+are made on -str S1,S5,S7 -ste S6,S8; S9 and S11 are scored by the last two rungs alone, which train on all five. The
+network is `mixste`, 27 frames, 64 channels, depth 4; H=1, K=1.
 
 Equal time is made of steps: what a step of each candidate costs is measured once, in turn with the recipe of before, on
 a machine that does nothing else, and kept in costs.json; with so many steps a run repeats. A finished run is taken as
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from benchmarks import ladder
 from benchmarks.compare import ROOT, commit_of, write_between_markers
-from benchmarks.ladder import CANDIDATES, FULL, LIFTER, RUNGS, SCREEN, THIRD, TODAY, Candidate, Rung
+from benchmarks.ladder import CANDIDATES, FULL, LIFTER, RUNGS, SCREEN, TENTH, THIRD, TODAY, Candidate, Rung
 from benchmarks.paired import LEVEL, bootstrap, spread
 from benchmarks.timing import machine
 from common.door import guarded
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace, place: devices.Place) -> dict:
         rung, before = shortened(RUNGS[name], args.seeds), result["runs"]
         if name == THIRD.name:
             candidates = ladder.finalists(before[SCREEN.name])
-        elif name == FULL.name and (found := before.get(THIRD.name) or before.get(SCREEN.name)):
+        elif name in (FULL.name, TENTH.name) and (found := before.get(THIRD.name) or before.get(SCREEN.name)):
             best = min(found, key=lambda name: ladder.mean_error(found[name]))
             known = {**CANDIDATES, "combined": ladder.combined(before[SCREEN.name])}
             candidates = [known[name] for name in dict.fromkeys((best, TODAY))]
@@ -145,9 +145,10 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--budget", type=float, default=ladder.BUDGET, help="seconds of the whole length (default: 1580)"
     )
-    parser.add_argument("--rungs", default=",".join(RUNGS), help="comma list of screen, third, full")
+    parser.add_argument("--rungs", default=",".join(RUNGS), help="comma list of screen, third, full, tenth")
     parser.add_argument("--only", help="candidates of the first rung, separated by semicolons (default: all)")
     parser.add_argument("--seeds", type=int, help="so many seeds a rung, at most (default: two, three and two)")
+    parser.add_argument("-gpu", "--gpu", default="-1", help="as of the main program (default: -1, the CPU)")
     parser.add_argument("--costs", type=Path, help="file of costs measured before")
     parser.add_argument("--json", type=Path, help="write all runs here, to commit")
     parser.add_argument("--write", type=Path, help="page to put the tables into, between its markers")
@@ -160,14 +161,14 @@ def _main(description: str, argv: list[str] | None) -> int:
     if unknown := [name for name in args.rungs if name not in RUNGS]:
         raise UserError(f"--rungs {unknown[0]}: unknown; there are {', '.join(RUNGS)}")
     if args.rungs != sorted(args.rungs, key=list(RUNGS).index):
-        raise UserError("--rungs: in the order screen, third, full")
+        raise UserError(f"--rungs: in the order {', '.join(RUNGS)}")
     if THIRD.name in args.rungs and SCREEN.name not in args.rungs:
         raise UserError("--rungs third: screen chooses who gets there; name both (finished runs are taken as they are)")
     if args.seeds is not None and args.seeds < 1:
         raise UserError(f"--seeds {args.seeds}: must be 1 or more")
     if not args.budget > 0:
         raise UserError(f"--budget {args.budget:g}: must be above 0")
-    result = run(args, devices.join("-1", lambda line: None))
+    result = run(args, devices.join(args.gpu, lambda line: None))
     print(page(result))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@
 DATA_FOLDER holds data_3d_h36m.npz in the Human3.6M layout (world, metres, z up, 50 fps). Every epoch sees each take of
 the training subjects as another body at another speed, now and then with another take's arms, through a new random
 camera, with new detector-like noise: three in four as a detector's 17 COCO keypoints mapped to the network's joints as
-main_wild.py maps them, the others as the 17 joints themselves. The run is counted in steps, is saved after every epoch
+main_wild.py maps them, the others as the 17 joints themselves. The run is counted in steps, is saved every 20 seconds
 and goes on where it stopped. S9 and S11 are held out; they are scored under random cameras of a fixed seed and, if the
 folder has their 2D, under the four Human3.6M cameras. --hold S8 keeps a training subject out too and judges by it:
 that is what choices are made on. `python -m benchmarks.radius` then writes into the card how spreads translate.
@@ -15,7 +15,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +52,7 @@ from common.wild.cleaning import fill_gaps
 TRAINING, HELD_OUT = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 RECORDED, FPS, FRAMES = 50, 25.0, 27  # frames a second of the data and of the network; frames of a window
 NAME = "open_mixste_27f.bin"
+SAVED = 20.0  # seconds of training, at least, from one saved file to the next
 PIECE = round(5 * FPS)  # frames, at most, that one camera sees
 STEEP = 0.25  # share of the cameras from the ground to a ceiling
 OTHER_ARMS, OTHER_SPEED, SPEEDS = 0.4, 0.5, (0.7, 1.5)  # shares of the pieces; the least and the greatest speed
@@ -133,6 +139,11 @@ def at_rate(clip: Clip) -> Clip:
     return replace(clip.taken(slice(None, None, RECORDED // round(FPS))), fps=FPS)
 
 
+def plain_views(takes: list, epoch: int) -> list[Clip]:
+    """Every five seconds of every take as recorded, through a random camera."""
+    return views(takes, epoch, 1)
+
+
 def training_views(takes: list, seed: int, epoch: int) -> list[Clip]:
     """Every five seconds of every take, varied, through a random camera of its own; all drawn from (seed, epoch)."""
     rng = np.random.default_rng([seed, epoch])
@@ -143,6 +154,27 @@ def training_views(takes: list, seed: int, epoch: int) -> list[Clip]:
             if len(part) > FRAMES // 2 or len(part) == len(world):
                 clips.append(training_view(subject, action, varied(part, takes, rng), rng, f"part {k}"))
     return clips
+
+
+class Ahead:
+    """The clips of an epoch. With `workers` processes they are drawn some epochs ahead, while the network trains."""
+
+    def __init__(self, draw: Callable[[int], list[Clip]], workers: int):
+        self.draw, self.ahead = draw, 2 * workers
+        self.waiting: dict[int, Future] = {}
+        self.pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) if workers else None
+
+    def __call__(self, epoch: int) -> list[Clip]:
+        if self.pool is None:
+            return self.draw(epoch)
+        for n in range(epoch, epoch + self.ahead):
+            if n not in self.waiting:
+                self.waiting[n] = self.pool.submit(self.draw, n)
+        return self.waiting.pop(epoch).result()
+
+    def close(self) -> None:
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
 
 
 def score(lifter, clips: list[Clip], place: Place, hypotheses: int, steps: int) -> Errors:
@@ -209,6 +241,7 @@ def _main(description: str, argv: list[str] | None) -> int:
     parser.add_argument("--model", choices=("mixste", "mixste_ray"), default="mixste_ray")
     parser.add_argument("--objective", choices=OBJECTIVES, default="x0", help="what the network is trained to say")
     parser.add_argument("-lr", type=float, default=1e-3, help="greatest learning rate")
+    parser.add_argument("--schedule", choices=("cosine", "stable"), default="cosine", help="of the learning rate")
     parser.add_argument("-cs", "--channels", type=int, default=96)
     parser.add_argument("-dep", "--depth", type=int, default=4)
     parser.add_argument("--heads", type=int, default=4)
@@ -217,6 +250,7 @@ def _main(description: str, argv: list[str] | None) -> int:
     parser.add_argument("--plain", action="store_true", help="the recorded bodies and motions as they are")
     parser.add_argument("--amp", action="store_true", help="train in bf16")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="processes that draw the data ahead; a GPU needs some")
     parser.add_argument("--hold", choices=TRAINING, help="keep this training subject out and judge by it")
     parser.add_argument("--data-name", default="CMU motion capture", help="named in the card and in every output")
     args = parser.parse_args(argv)
@@ -239,7 +273,7 @@ def _main(description: str, argv: list[str] | None) -> int:
         epochs=10**6,
         batch=args.batch,
         learning_rate=args.lr,
-        schedule="cosine",
+        schedule=args.schedule,
         warm_up=300,
         weight_decay=0.05,
         seed=args.seed,
@@ -250,9 +284,11 @@ def _main(description: str, argv: list[str] | None) -> int:
         average=args.average,
     )
 
+    draw = partial(plain_views, takes) if args.plain else partial(training_views, takes, args.seed)
+    clips_of = Ahead(draw, args.workers)
+
     def source(epoch: int) -> Windows:
-        clips = views(takes, epoch, 1) if args.plain else training_views(takes, args.seed, epoch)
-        return Windows(clips, H36M_17, FRAMES, stride=FRAMES - epoch % 5, device=place.device)
+        return Windows(clips_of(epoch), H36M_17, FRAMES, stride=FRAMES - epoch % 5, device=place.device)
 
     judge = Windows(judged, H36M_17, FRAMES, device=place.device)
     trainer = LifterTrainer(lifter, judge, recipe, place, source=source)
@@ -260,23 +296,26 @@ def _main(description: str, argv: list[str] | None) -> int:
     if state.is_file():
         resume(trainer, checkpoint.load(state), card, state)
         print(f"going on after epoch {trainer.epoch}, {trainer.steps_done} of {args.steps} steps", flush=True)
-    while (used := share_used(args, trainer)) < 1:
-        epoch = trainer.epoch + 1
+    saved = time.monotonic()
 
-        def validate() -> dict:
-            if trainer.epoch % 5:
-                return {"valid_mm": None}
-            with trainer.averaged():
-                errors = score(lifter, judged, place, 1, 1)
-            return {"valid_mm": float(errors.mean("protocol_1", np.ones(len(judged), bool))[0, 0])}
+    def validate() -> dict:
+        """Now and then, and at the end: the error on the held-out performers. The epoch is then saved."""
+        if time.monotonic() < saved + SAVED and share_used(args, trainer) < 1:
+            return {"valid_mm": None}
+        with trainer.averaged():
+            errors = score(lifter, judged, place, 1, 1)
+        return {"valid_mm": float(errors.mean("protocol_1", np.ones(len(judged), bool))[0, 0])}
 
+    while share_used(args, trainer) < 1:
         row = trainer.run_epoch(validate)
-        card["epoch"] = row["epoch"]
-        save(args.output / NAME, card, trainer)
-        checkpoint.save(state, {"card": card, **trainer.weights(), **trainer.state()})
-        valid = "" if row["valid_mm"] is None else f", held out {row['valid_mm']:.1f} mm"
-        minutes = trainer.seconds / 60
-        print(f"epoch {epoch}: {row['train_mm']:.1f} mm{valid}, {used:.0%}, {minutes:.1f} minutes", flush=True)
+        card["epoch"], valid = row["epoch"], ""
+        if row["valid_mm"] is not None:
+            save(args.output / NAME, card, trainer)
+            checkpoint.save(state, {"card": card, **trainer.weights(), **trainer.state()})
+            saved, valid = time.monotonic(), f", held out {row['valid_mm']:.1f} mm"
+        used, minutes = share_used(args, trainer), trainer.seconds / 60
+        print(f"epoch {row['epoch']}: {row['train_mm']:.1f} mm{valid}, {used:.0%}, {minutes:.1f} minutes", flush=True)
+    clips_of.close()
     finish(args, card, place, trainer)
     return 0
 

@@ -37,7 +37,7 @@ def train(record: Record, device: torch.device, rehearse: bool) -> dict:
 
 
 def watch(record: Record, data: Path, folder: Path, minutes: float, more: tuple[str, ...]) -> dict:
-    """Run the program, which saves after every epoch; its lines, when it saved, and its figures at the end."""
+    """Run the program, which saves now and then; its lines, when it saved, and its figures at the end."""
     command = [sys.executable, "-m", "benchmarks.train_open", str(data), "-o", str(folder)]
     command += ["--minutes", f"{minutes:.3f}", *more]
     start, saved, lines = time.monotonic(), [], []

@@ -66,6 +66,7 @@ JOINTS = {
     "RElbow": (("rhumerus",), ("RightForeArm",)),
     "RWrist": (("rwrist",), ("RightFingerBase",)),
 }
+THORAX, SHOULDERS = H36M_17.index("Thorax"), [H36M_17.index("LShoulder"), H36M_17.index("RShoulder")]
 # What the BVH conversion lost: (joint whose frame the bone turns with, bone of the .asf, joints that it carried).
 _LOST = (
     ("Spine1", "thorax", ("Neck", "LeftShoulder", "RightShoulder")),
@@ -186,6 +187,8 @@ def converted_takes(path: Path, there: set[int]) -> list[CmuTake]:
             array = check_pose_array(f"{path.name} {key}", array, len(H36M_17), 3)
             check_metres(f"{path.name} {key}", array)
             check_bones(f"{path.name} {key}", bone_lengths(array, H36M_17), H36M_17, 0.25)
+            array = array.astype(np.float64)
+            array[:, THORAX] = array[:, SHOULDERS].mean(1)  # as in `JOINTS`; some archives have the bone's end there
             word = match[3].split("_")[0].capitalize() or "Motion"
-            takes.append(CmuTake(int(match[1]), f"{int(match[1]):02}_{match[2]}", array.astype(np.float64), word))
+            takes.append(CmuTake(int(match[1]), f"{int(match[1]):02}_{match[2]}", array, word))
     return takes

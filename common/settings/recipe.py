@@ -21,7 +21,7 @@ class RecipeSettings:
     """Recipe: docs/recipe.md; as published where -lrd or --protocol published is typed."""
 
     schedule: str | None = flag(
-        "--schedule", help="learning rate over the run (default: by the recipe, cosine)", choices=SCHEDULES
+        "--schedule", help="learning rate over the run (default: by the recipe, stable)", choices=SCHEDULES
     )
     warm_up: int | None = flag(
         "--warm-up", help="steps in which the rate rises, at most a tenth of all (default: by the recipe)", type=NATURAL
@@ -78,21 +78,20 @@ PUBLISHED: dict[str, Any] = {
 # What untyped flags mean. learning_rate and batch_size are rules: `rate_of` and `frames_of`.
 DEFAULT: dict[str, Any] = PUBLISHED | {
     "lr_decay": None,
-    "schedule": "cosine",
+    "schedule": "stable",
     "warm_up": 300,
     "weight_decay": 0.05,
-    "average": 0.999,
     "times": "noise",
     "vary": ("turn",),
     "drop_path": 0.0,
 }
 WINDOWS, LONGEST = 8, 1024  # windows a step, and the most frames that they may have: as many as published
-RATE_AT, CHANNELS = 1e-3, 64  # the greatest learning rate, at so many channels
+RATE_AT, CHANNELS = 2e-3, 64  # the greatest learning rate, at so many channels
 FIELDS = tuple(PUBLISHED)
 
 
 def rate_of(channels: int) -> float:
-    """The greatest learning rate: 1e-3 up to 64 channels, falling with the width beyond, as Adam's step on a matrix
+    """The greatest learning rate: 2e-3 up to 64 channels, falling with the width beyond, as Adam's step on a matrix
     should (Yang et al. 2021, Tensor Programs V)."""
     return RATE_AT * min(1.0, CHANNELS / channels)
 

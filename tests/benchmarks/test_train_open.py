@@ -1,5 +1,8 @@
 """The open lifter's training: it resumes to the bit, refuses another run's folder, and ends in a scored card."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +26,7 @@ def run(motion, folder, *more):
 
 
 def test_a_run_that_stopped_goes_on_to_the_bit(motion, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_open, "SAVED", 0.0)  # after every epoch
     assert run(motion, tmp_path / "whole", "--steps", "40") == 0
     save, calls = checkpoint.save, []
 
@@ -49,6 +53,16 @@ def test_a_run_that_stopped_goes_on_to_the_bit(motion, tmp_path, monkeypatch, ca
     assert card["errors_mm"]["random cameras"]["protocol_1"]["P_Agg"] > 0
     assert run(motion, tmp_path / "cut", "--steps", "40", "--seed", "2") == 2  # another run's folder
     assert "another seed" in capsys.readouterr().err
+
+
+def test_data_drawn_ahead_are_the_same(motion):
+    draw = partial(train_open.training_views, train_open.load_takes(motion, ("S1",)), 1)
+    ahead = train_open.Ahead(draw, 2)
+    for epoch in (1, 2, 5):
+        for one, other in zip(ahead(epoch), train_open.Ahead(draw, 0)(epoch), strict=True):
+            assert np.array_equal(one.keypoints_2d, other.keypoints_2d)
+            assert np.array_equal(one.positions_3d, other.positions_3d)
+    ahead.close()
 
 
 def test_a_held_subject_is_not_trained_on(motion, tmp_path):

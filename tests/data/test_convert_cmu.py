@@ -20,6 +20,7 @@ from common.datasets.custom import load_custom
 from common.datasets.h36m import load_h36m
 from common.errors import UserError
 from common.files.reading import load_archive
+from common.geometry.skeleton import H36M_17, H36M_17_OF_32
 from tests.converting import DATA, refusal, run, seen
 from tests.data import acclaim
 
@@ -216,6 +217,7 @@ def test_a_long_walk_is_cut_where_the_cameras_lose_it(tmp_path):
 def converted_archive(folder: Path, **meta) -> Path:
     rng = np.random.RandomState(0)
     still = acclaim.joints(9, np.zeros(1)) + [-1, -1.7, 0]
+    still[:, H36M_17.index("Thorax")] -= [0, 0, 0.04]  # a bone's end
     clips = {f"S{n}/0{k}_jump_high": np.repeat(still, 60, 0) + rng.uniform(0, 0.001) for n, k in ((1, 9), (29, 2))}
     np.savez(folder / "more.npz", **{key: clip.astype(np.float32) for key, clip in clips.items()})
     parents = [-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15]
@@ -230,6 +232,9 @@ def test_more_adds_performers_that_were_not_read(tree, tmp_path):
     positions = load_archive(tmp_path / "out" / "data_3d_h36m.npz")["positions_3d"]
     assert list(positions["S5"]) == ["Motion 01_01"]  # performer 1 was read: not added
     assert list(positions["S11"]) == ["Run 07_02", "Jump 29_02"]
+    added = positions["S11"]["Jump 29_02"][:, H36M_17_OF_32]
+    thorax, *shoulders = (added[:, H36M_17.index(j)] for j in ("Thorax", "LShoulder", "RShoulder"))
+    assert np.allclose(thorax, np.mean(shoulders, 0), atol=1e-5)
     path = converted_archive(tmp_path, fps=120)
     assert "120" in refusal(PROGRAM, tree, tmp_path / "no", "--more", path)
     path.with_name("more_meta.json").unlink()

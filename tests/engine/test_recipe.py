@@ -120,7 +120,7 @@ def test_drop_path_is_set_by_depth():
 
 
 def test_rules_of_width_and_length():
-    assert [rate_of(c) for c in (32, 64, 512)] == [1e-3, 1e-3, 1.25e-4]
+    assert [rate_of(c) for c in (32, 64, 512)] == [2e-3, 2e-3, 2.5e-4]
     assert [frames_of(f) // f for f in (1, 27, 81, 243, 4096)] == [8, 8, 8, 4, 1]
 
 
@@ -131,10 +131,10 @@ def recipe_of(line: str, preset: str = "h36m") -> LifterRecipe:
 
 def test_untyped_flags_mean_the_default_and_typed_ones_win():
     plain = recipe_of("--model mixste -f 27 -cs 64")
-    assert (plain.schedule, plain.batch, plain.learning_rate, plain.average) == ("cosine", 8, 1e-3, 0.999)
-    typed = recipe_of("--model mixste -f 27 -cs 64 -lr 2e-4 -b 108 --average 0 --schedule stable")
-    assert (typed.schedule, typed.batch, typed.learning_rate, typed.average) == ("stable", 4, 2e-4, 0)
-    assert recipe_of("").learning_rate == 1.25e-4 and recipe_of("").batch == 4  # 512 channels, 243 frames
+    assert (plain.schedule, plain.batch, plain.learning_rate, plain.average) == ("stable", 8, 2e-3, 0)
+    typed = recipe_of("--model mixste -f 27 -cs 64 -lr 2e-4 -b 108 --average 0.9 --schedule cosine")
+    assert (typed.schedule, typed.batch, typed.learning_rate, typed.average) == ("cosine", 4, 2e-4, 0.9)
+    assert recipe_of("").learning_rate == 2.5e-4 and recipe_of("").batch == 4  # 512 channels, 243 frames
 
 
 OTHERWISE = {"squared": False, "neutral": 0.15, "epochs": 120}  # what --protocol default and 120 epochs make of it
