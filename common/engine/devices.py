@@ -6,8 +6,8 @@ import ctypes
 import os
 import socket
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -184,6 +184,18 @@ def compile_network(network: nn.Module, device: torch.device) -> None:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"--compile: PyTorch cannot compile here ({reason}); leave it out") from None
     network.compile()
+
+
+@contextmanager
+def fast_products(device: torch.device, wanted: bool) -> Iterator[None]:
+    """Within, fp32 matrix products on CUDA run on the tensor cores, their factors rounded to TF32's ten bits."""
+    before = torch.get_float32_matmul_precision()
+    if wanted and device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def autocast(device: torch.device, amp: bool):

@@ -17,7 +17,7 @@ from common.diffusion.lifter import DiffusionLifter
 from common.engine import checkpoint
 from common.engine.cards import changes, new_card, recipe_of, resolve, resumed
 from common.engine.clips import picture_of
-from common.engine.devices import Place, compile_network
+from common.engine.devices import Place, compile_network, fast_products
 from common.engine.evaluate import Sampling, evaluate
 from common.engine.evaluation import evaluate_checkpoint, warn_of_shared_subjects
 from common.engine.folder import claimed, set_aside
@@ -200,7 +200,8 @@ def _epochs(
         with trainer.averaged():
             return picture_of(opened, shown, sampling, place)
 
-    run(trainer, plan, card, place, validate, picture=picture)
+    with fast_products(place.device, wanted=not published and not settings.run.no_amp):
+        run(trainer, plan, card, place, validate, picture=picture)
     if place.first and training.export_training_curves:
         from common.viz.curves import training_curves  # Matplotlib: slow to import
 

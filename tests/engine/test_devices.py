@@ -267,3 +267,12 @@ def test_a_compiler_that_is_missing_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function: function)
     devices.compile_network(network, torch.device("cpu"))
     assert network._compiled_call_impl is not None
+
+
+@pytest.mark.parametrize(("device", "wanted", "within"), [("cuda", True, "high"), ("cuda", False, "highest"),
+                                                          ("cpu", True, "highest")])  # fmt: skip
+def test_products_are_fast_within_a_training_on_cuda_alone(device, wanted, within):
+    with pytest.raises(KeyError), devices.fast_products(torch.device(device), wanted):
+        assert torch.get_float32_matmul_precision() == within
+        raise KeyError
+    assert torch.get_float32_matmul_precision() == "highest"
