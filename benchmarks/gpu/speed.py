@@ -59,8 +59,8 @@ def part(record: Record, device: torch.device, rehearse: bool) -> None:
             stage("mixste", frames, what, ("TF32", "bf16"), needs)
     for what in STAGES:
         stage("graphdiffu", 243, what, ("TF32", "bf16"), 20)
-    for what in ("batch assembly", "metrics"):
-        stage("mixste", 243, what, (), 10)
+    for what, needs in (("batch assembly", 10), ("metrics", 40)):
+        stage("mixste", 243, what, (), needs)
     record.check("deterministic training step", lambda: determinism(bench("mixste", 243)), 5)
     if rehearse:
         return
