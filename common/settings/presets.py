@@ -59,8 +59,6 @@ DEMO: dict[str, object] = {
     "depth": 3,
     "batch_size": 144,
     "epochs": 4,
-    "learning_rate": 1.5e-3,
-    "lr_decay": 0.6,
     "hypotheses": 5,
     "sampling_timesteps": 5,
     "p2": True,
