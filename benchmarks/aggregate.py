@@ -2,7 +2,7 @@
 
     python -m benchmarks.aggregate DATA_FOLDER [-c FILE] [--json FILE] [--write docs/aggregation.md]
 
-DATA_FOLDER has data_3d_h36m.npz in the Human3.6M layout and its 2D (see `benchmarks.train_open`). S6 and S8, through
+DATA_FOLDER has data_3d_h36m.npz in the Human3.6M layout and its 2D (see `benchmarks.open_motion`). S6 and S8, through
 Human3.6M's four cameras and through fresh random ones, choose; S9 and S11 judge, also with a wrong focal length. Every
 part is in --json as soon as it is done, and taken from there when the command is repeated with the same checkpoint.
 """
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.open_motion import HELD_OUT, at_rate, load_takes, views
 from benchmarks.paired import bootstrap
-from benchmarks.train_open import HELD_OUT, at_rate, load_takes, views
 from benchmarks.wild import ROOT, Results, put_into_page
 from common.datasets.clips import Clip
 from common.datasets.h36m import load_h36m

@@ -3,7 +3,7 @@
     python -m benchmarks.radius DATA_FOLDER -c FILE [--pieces 60]
 
 DATA_FOLDER has data_3d_h36m.npz in the Human3.6M layout. Pieces of the training performers' takes, half of them as they
-were recorded and half varied as the training varies them (`benchmarks.train_open`), go through new random cameras and
+were recorded and half varied as the training varies them (`benchmarks.open_motion`), go through new random cameras and
 through all of main_wild.py, bodies included; `common/scoring/radius.py` fits the card's `radius` on the errors. The
 weights stay as they are.
 """
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks import train_open
+from benchmarks import open_motion
 from common.datasets.clips import Clip
 from common.door import guarded
 from common.engine import checkpoint
@@ -41,8 +41,8 @@ LEAST_FRAMES = 60  # of a piece
 
 def pieces_of(folder: Path, subjects: tuple[str, ...], count: int) -> list[Clip]:
     """Pieces of up to five seconds, every other one varied, drawn evenly from all takes."""
-    takes = train_open.load_takes(folder, subjects)
-    plain, varied = train_open.views(takes, SEED, 1), train_open.training_views(takes, SEED, 0)
+    takes = open_motion.load_takes(folder, subjects)
+    plain, varied = open_motion.views(takes, SEED, 1), open_motion.training_views(takes, SEED, LEAST_FRAMES, 0)
     rng, chosen = np.random.default_rng(SEED), []
     for clips in (plain, varied):
         long = [clip for clip in clips if len(clip) >= LEAST_FRAMES]

@@ -15,23 +15,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from common.datasets import variation
+from benchmarks.open_motion import (
+    FPS,
+    HELD_OUT,
+    TRAINING,
+    Ahead,
+    at_rate,
+    load_takes,
+    plain_views,
+    training_views,
+    views,
+)
 from common.datasets.clips import Clip
 from common.datasets.h36m import load_h36m
-from common.datasets.random_cameras import random_view
-from common.datasets.synthetic.detector import detect
-from common.datasets.synthetic.face import coco_points
 from common.datasets.windows import Windows
 from common.diffusion.velocity import OBJECTIVES
 from common.door import guarded
@@ -43,142 +49,27 @@ from common.engine.evaluation import mean_pose_errors
 from common.engine.recipe import LifterRecipe
 from common.engine.trainer import LifterTrainer
 from common.errors import UserError
-from common.files.reading import load_archive
-from common.geometry.camera import Camera, pixels_to_screen
-from common.geometry.skeleton import COCO_17, H36M_17, H36M_17_OF_32, joint_map
+from common.geometry.skeleton import H36M_17
 from common.models.blocks import choose_attention
-from common.wild.cleaning import fill_gaps
 
-TRAINING, HELD_OUT = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
-RECORDED, FPS, FRAMES = 50, 25.0, 27  # frames a second of the data and of the network; frames of a window
-NAME = "open_mixste_27f.bin"
 SAVED = 20.0  # seconds of training, at least, from one saved file to the next
-PIECE = round(5 * FPS)  # frames, at most, that one camera sees
-STEEP = 0.25  # share of the cameras from the ground to a ceiling
-OTHER_ARMS, OTHER_SPEED, SPEEDS = 0.4, 0.5, (0.7, 1.5)  # shares of the pieces; the least and the greatest speed
-OTHER_POSTURE = 0.25  # share of the pieces
-AS_COCO = 0.75  # share of the pieces whose 2D are mapped COCO keypoints
-UNSEEN = {("Knee", "Ankle"): 0.06, ("Hip", "Knee", "Ankle"): 0.02, ("Ankle",): 0.03, ("Elbow", "Wrist"): 0.02}
-GUESSED, GUESS = 0.4, 0.15  # share of the pieces whose focal length is a guess; the guess's spread in log length
 
 
-def load_takes(folder: Path, subjects: tuple[str, ...]) -> list[tuple[str, str, np.ndarray]]:
-    """(subject, action, world positions (T, 17, 3), metres) of every take."""
-    positions = load_archive(folder / "data_3d_h36m.npz")["positions_3d"]
-    return [
-        (subject, action, np.asarray(world)[:: RECORDED // round(FPS), H36M_17_OF_32].astype(np.float64))
-        for subject in subjects
-        for action, world in positions[subject].items()
-    ]
+def name_of(frames: int) -> str:
+    """The trained file's name."""
+    return f"open_mixste_{frames}f.bin"
 
 
-def view(subject: str, action: str, world: np.ndarray, rng: np.random.Generator, name: str) -> Clip:
-    """The take as it was recorded through a random camera, its 2D by the made detector."""
-    camera, seen = random_view(world, rng)
-    pixels = camera.project(torch.from_numpy(seen)).numpy()  # (T, 17, 2)
-    keypoints = detect(pixels, H36M_17, (camera.width, camera.height), FPS, rng)[0]
-    return clip_of(subject, action, camera, keypoints, seen, name)
+def stretched(weights: dict[str, Tensor], frames: int) -> dict[str, Tensor]:
+    """The weights of a MixSTE for windows of `frames` frames: what tells frames apart is interpolated in time."""
+    name = "Temporal_pos_embed"  # (1, F, C)
+    table = weights[name].float().transpose(1, 2)
+    longer = F.interpolate(table, size=frames, mode="linear", align_corners=True).transpose(1, 2)
+    return weights | {name: longer.contiguous()}
 
 
-def views(takes: list, seed: int, count: int) -> list[Clip]:
-    """Every five seconds of every take through `count` random cameras: few stay in one picture for longer."""
-    rng = np.random.default_rng([seed, count])
-    clips = []
-    for subject, action, world in takes:
-        for k, part in enumerate(np.array_split(world, -(-len(world) // PIECE))):
-            clips += [view(subject, action, part, rng, f"part {k}, random {n}") for n in range(count)]
-    return clips
-
-
-def varied(world: np.ndarray, others: list, rng: np.random.Generator) -> np.ndarray:
-    """The piece (T, 17, 3) by another body, at another speed, with another take's arms or in another posture."""
-    if rng.random() < OTHER_ARMS:
-        lent = others[rng.integers(len(others))][2]
-        start = rng.integers(max(1, len(lent) - len(world) + 1))
-        lent = lent[start : start + len(world)]
-        world = variation.with_other_arms(world[: len(lent)], lent, H36M_17)
-    if rng.random() < OTHER_SPEED:
-        world = variation.at_speed(world, np.exp(rng.uniform(*np.log(SPEEDS))))
-    if rng.random() < OTHER_POSTURE:
-        world = variation.with_posture(world, FPS, H36M_17, rng)
-    return variation.with_proportions(world, H36M_17, rng)
-
-
-def training_view(subject: str, action: str, world: np.ndarray, rng: np.random.Generator, name: str) -> Clip:
-    """The piece through a random camera, its 2D by the made detector as main_wild.py would map it."""
-    camera, seen = random_view(world, rng, STEEP)
-    size = (camera.width, camera.height)
-    if rng.random() < AS_COCO:
-        pixels = camera.project(torch.from_numpy(coco_points(seen, FPS, rng))).numpy()  # (T, 17, 2)
-        keypoints, confidence = detect(pixels, COCO_17, size, FPS, rng)
-        shown = confidence > 0
-        for joints, share in UNSEEN.items():
-            for side in "LR" if "Wrist" in joints else ("LR",):
-                if rng.random() < share:
-                    shown[:, [COCO_17.index(s + joint) for joint in joints for s in side]] = False
-        keypoints = joint_map(COCO_17, H36M_17) @ fill_gaps(keypoints, shown, COCO_17)
-    else:
-        pixels = camera.project(torch.from_numpy(seen)).numpy()
-        keypoints = detect(pixels, H36M_17, size, FPS, rng)[0]
-    clip = clip_of(subject, action, camera, keypoints, seen, name)
-    if rng.random() < GUESSED:
-        guess = np.exp(rng.normal(0, GUESS))
-        told = tuple(f * guess for f in camera.intrinsics[:2]) + camera.intrinsics[2:]
-        clip = replace(clip, camera=replace(clip.camera, intrinsics=told))
-    return clip
-
-
-def clip_of(subject: str, action: str, camera: Camera, pixels: np.ndarray, seen: np.ndarray, name: str) -> Clip:
-    screen = pixels_to_screen(torch.from_numpy(np.asarray(pixels, np.float64)), camera.width, camera.height).numpy()
-    camera, valid = replace(camera, name=name), np.ones(len(seen), bool)
-    return Clip(subject, action, camera, FPS, screen.astype(np.float32), seen.astype(np.float32), valid)
-
-
-def at_rate(clip: Clip) -> Clip:
-    """A recorded clip at the network's rate."""
-    return replace(clip.taken(slice(None, None, RECORDED // round(FPS))), fps=FPS)
-
-
-def plain_views(takes: list, epoch: int) -> list[Clip]:
-    """Every five seconds of every take as recorded, through a random camera."""
-    return views(takes, epoch, 1)
-
-
-def training_views(takes: list, seed: int, epoch: int) -> list[Clip]:
-    """Every five seconds of every take, varied, through a random camera of its own; all drawn from (seed, epoch)."""
-    rng = np.random.default_rng([seed, epoch])
-    clips = []
-    for subject, action, world in takes:
-        cut = rng.integers(PIECE) if len(world) > PIECE else 0  # pieces begin elsewhere in every epoch
-        for k, part in enumerate(np.split(world, range(cut, len(world), PIECE)) if cut else [world]):
-            if len(part) > FRAMES // 2 or len(part) == len(world):
-                clips.append(training_view(subject, action, varied(part, takes, rng), rng, f"part {k}"))
-    return clips
-
-
-class Ahead:
-    """The clips of an epoch. With `workers` processes they are drawn some epochs ahead, while the network trains."""
-
-    def __init__(self, draw: Callable[[int], list[Clip]], workers: int):
-        self.draw, self.ahead = draw, 2 * workers
-        self.waiting: dict[int, Future] = {}
-        self.pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) if workers else None
-
-    def __call__(self, epoch: int) -> list[Clip]:
-        if self.pool is None:
-            return self.draw(epoch)
-        for n in range(epoch, epoch + self.ahead):
-            if n not in self.waiting:
-                self.waiting[n] = self.pool.submit(self.draw, n)
-        return self.waiting.pop(epoch).result()
-
-    def close(self) -> None:
-        if self.pool:
-            self.pool.shutdown(cancel_futures=True)
-
-
-def score(lifter, clips: list[Clip], place: Place, hypotheses: int, steps: int) -> Errors:
-    windows = Windows(clips, H36M_17, FRAMES, device=place.device)
+def score(lifter, frames: int, clips: list[Clip], place: Place, hypotheses: int, steps: int) -> Errors:
+    windows = Windows(clips, H36M_17, frames, device=place.device)
     return evaluate(lifter, windows, Sampling(hypotheses, steps, batch=64, metrics=("mpjpe", "p_mpjpe")), place)
 
 
@@ -195,14 +86,14 @@ def figures(card: dict, errors: Errors, clips: list[Clip]) -> dict:
 
 
 def new_card(args: argparse.Namespace, takes: list) -> dict:
-    sizes = {"frames": FRAMES, "joints": 17, "channels": args.channels, "depth": args.depth}
+    sizes = {"frames": args.frames, "joints": 17, "channels": args.channels, "depth": args.depth}
     sizes |= {"heads": args.heads, "drop_path": 0.0}
     sizes |= {"skeleton": H36M_17.name} if args.model == "mixste_ray" else {}
     return {
         "model": args.model,
         "sizes": sizes,
         "variant": "default",
-        "frames": FRAMES,
+        "frames": args.frames,
         "joints": 17,
         "skeleton": H36M_17.name,
         "keypoints": None,  # any: projections with noise like a detector's
@@ -236,7 +127,10 @@ def _main(description: str, argv: list[str] | None) -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("checkpoint/open"))
     parser.add_argument("--steps", type=int, default=17_000, help="training steps in all")
     parser.add_argument("--minutes", type=float, help="minutes of training steps, in place of --steps")
-    parser.add_argument("--start", type=Path, help="begin with the weights of this file of the same network")
+    parser.add_argument("--frames", type=int, default=27, help="frames of a window")
+    parser.add_argument(
+        "--start", type=Path, help="begin with the weights of this file of the same network, of any number of frames"
+    )
     parser.add_argument("--batch", type=int, default=8, help="windows a step")
     parser.add_argument("--model", choices=("mixste", "mixste_ray"), default="mixste_ray")
     parser.add_argument("--objective", choices=OBJECTIVES, default="x0", help="what the network is trained to say")
@@ -263,12 +157,14 @@ def _main(description: str, argv: list[str] | None) -> int:
     lifter = checkpoint.make_lifter(card).to(place.device)
     if args.start:
         first = checkpoint.load(args.start)
-        if first["card"]["model"] != args.model or first["card"]["sizes"] != card["sizes"]:
+        if first["card"]["model"] != args.model or first["card"]["sizes"] | {"frames": 0} != card["sizes"] | {
+            "frames": 0
+        }:
             raise UserError(f"{args.start}: another network than --model, -cs, -dep and --heads say")
         checkpoint.same_objective(first["card"], card, str(args.start))
-        lifter.denoiser.load_state_dict(first["weights"])
+        lifter.denoiser.load_state_dict(stretched(first["weights"], args.frames))
         card["started_from"] = first["card"].get("recipe", {}) | {"sha256": checkpoint.file_hash(args.start)}
-    choose_attention(lifter, place.device, FRAMES, 17, amp=args.amp)
+    choose_attention(lifter, place.device, args.frames, 17, amp=args.amp)
     recipe = LifterRecipe(
         epochs=10**6,
         batch=args.batch,
@@ -284,13 +180,15 @@ def _main(description: str, argv: list[str] | None) -> int:
         average=args.average,
     )
 
-    draw = partial(plain_views, takes) if args.plain else partial(training_views, takes, args.seed)
+    draw = (
+        partial(plain_views, takes) if args.plain else partial(training_views, takes, args.seed, args.frames // 2 + 1)
+    )
     clips_of = Ahead(draw, args.workers)
 
     def source(epoch: int) -> Windows:
-        return Windows(clips_of(epoch), H36M_17, FRAMES, stride=FRAMES - epoch % 5, device=place.device)
+        return Windows(clips_of(epoch), H36M_17, args.frames, stride=args.frames - epoch % 5, device=place.device)
 
-    judge = Windows(judged, H36M_17, FRAMES, device=place.device)
+    judge = Windows(judged, H36M_17, args.frames, device=place.device)
     trainer = LifterTrainer(lifter, judge, recipe, place, source=source)
     state = args.output / "training.bin"
     if state.is_file():
@@ -303,14 +201,14 @@ def _main(description: str, argv: list[str] | None) -> int:
         if time.monotonic() < saved + SAVED and share_used(args, trainer) < 1:
             return {"valid_mm": None}
         with trainer.averaged():
-            errors = score(lifter, judged, place, 1, 1)
+            errors = score(lifter, args.frames, judged, place, 1, 1)
         return {"valid_mm": float(errors.mean("protocol_1", np.ones(len(judged), bool))[0, 0])}
 
     while share_used(args, trainer) < 1:
         row = trainer.run_epoch(validate)
         card["epoch"], valid = row["epoch"], ""
         if row["valid_mm"] is not None:
-            save(args.output / NAME, card, trainer)
+            save(args.output / name_of(args.frames), card, trainer)
             checkpoint.save(state, {"card": card, **trainer.weights(), **trainer.state()})
             saved, valid = time.monotonic(), f", held out {row['valid_mm']:.1f} mm"
         used, minutes = share_used(args, trainer), trainer.seconds / 60
@@ -337,18 +235,20 @@ def save(path: Path, card: dict, trainer: LifterTrainer) -> None:
 def finish(args, card: dict, place: Place, trainer: LifterTrainer) -> None:
     """Score the held-out performers with the weights as stored, and write the figures into the card."""
     card["epoch"] = trainer.epoch
-    stored = checkpoint.load(args.output / NAME)
+    stored = checkpoint.load(args.output / name_of(args.frames))
     lifter = checkpoint.make_lifter(stored["card"], stored["weights"]).to(place.device).eval()
-    choose_attention(lifter, place.device, FRAMES, 17)
+    choose_attention(lifter, place.device, args.frames, 17)
     held = load_takes(args.data, (args.hold,) if args.hold else HELD_OUT)
     tests = {"random cameras": views(held, 0, 2)}
     if not args.hold and (args.data / "data_2d_h36m_cpn_ft_h36m_dbb.npz").is_file():
         tests["Human3.6M's cameras"] = [at_rate(c) for c in load_h36m(args.data, "cpn_ft_h36m_dbb", list(HELD_OUT))]
-    card["errors_mm"] = {n: figures(card, score(lifter, clips, place, 5, 5), clips) for n, clips in tests.items()}
+    card["errors_mm"] = {
+        n: figures(card, score(lifter, args.frames, clips, place, 5, 5), clips) for n, clips in tests.items()
+    }
     fields = ("batch", "learning_rate", "weight_decay", "amp", "times", "average")
     card["recipe"] = {k: v for k, v in asdict(trainer.recipe).items() if k in fields}
     card["recipe"] |= {"varied": not args.plain, "steps": trainer.steps_done, "minutes": round(trainer.seconds / 60, 1)}
-    save(args.output / NAME, card, trainer)
+    save(args.output / name_of(args.frames), card, trainer)
     print(json.dumps({k: card[k] for k in ("epoch", "recipe", "errors_mm")}, indent=1))
 
 

@@ -67,6 +67,7 @@ def _main(description: str, argv: list[str] | None) -> int:
         name = folder.resolve().name
         done.part(f"truth {name}", lambda folder=folder: truth_accuracy(folder))
         done.part(f"real {name}", lambda folder=folder: measure_real(folder, model, settings, place))
+        done.part(f"told {name}", lambda folder=folder: measure_real(folder, model, settings, place, heights=True))
     if args.data:
         for name, measure in (("known", measure_known), ("live", measure_live)):
             done.part(f"{name} {args.limit or ''}".strip(),
@@ -117,6 +118,11 @@ def tables(content: dict) -> list[tuple[str, list[list]]]:
             ))  # fmt: skip
         elif kind == "real":
             out.append((f"{which}: lifted from each camera alone, true focal length", real_rows(part)))
+        elif kind == "told":
+            people = part["positions"]["people"] | {"all": part["positions"]["all"]}
+            rows = [[f"final, {who}", *(row.get(c) for c in REAL), row["poses"]] for who, row in people.items()]
+            out.append((f"{which}: the same with `--height`, each person's by the truth",
+                        [["", *REAL.values(), "poses"], *rows]))  # fmt: skip
         elif kind == "live":
             heads = ["", "MPJPE, mm", "P-MPJPE, mm", "final MPJPE, mm", "final P-MPJPE, mm"]
             out.append((

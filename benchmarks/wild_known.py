@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.train_open import HELD_OUT
+from benchmarks.open_motion import HELD_OUT
 from benchmarks.wild_real import jitter, mean_of
 from common.datasets.random_cameras import random_view
 from common.datasets.synthetic.detector import DETECTORS

@@ -27,6 +27,7 @@ from common.settings.wild import WildSettings
 from common.wild.keypoints import read_keypoints
 from common.wild.lifting import camera_of
 from common.wild.people import lift_people
+from common.wild.skeletons import stature
 from common.wild.tracking import track
 
 NEAR = 0.2  # of a person's size in the picture: lifted people farther from a true one's projection are somebody else
@@ -144,9 +145,17 @@ def trunk_tilt(relative: np.ndarray, placed: np.ndarray, joints: tuple[str, ...]
 
 
 def measure_real(
-    folder: Path, model: Opened, settings: WildSettings, place: Place, wrong_focal: float = 1.0
+    folder: Path,
+    model: Opened,
+    settings: WildSettings,
+    place: Place,
+    wrong_focal: float = 1.0,
+    heights: bool = False,
 ) -> dict[str, dict]:
-    """Every camera's people lifted as main_wild.py does with `--focal`, and their figures, final and raw."""
+    """Every camera's people lifted as main_wild.py does with `--focal`, and their figures, final and raw.
+
+    heights: and with `--height`, told how tall the true people are.
+    """
     recording = read_recording(folder)
     names = {"LAnkle": "LFoot", "RAnkle": "RFoot"}
     columns = [model.skeleton.index(j if j in model.skeleton.joints else names[j]) for j in recording.joints]
@@ -158,6 +167,10 @@ def measure_real(
         tracks = track(found, recording.fps)
         told = camera_of((camera.width, camera.height), focal)
         people = lift_people(model, tracks, found.layout, recording.fps, told, asked, place)
+        if heights:
+            tall = heights_of(people, truth, camera, columns, recording.joints)
+            asked = replace(asked, lifting=replace(asked.lifting, height=tall))
+            people = lift_people(model, tracks, found.layout, recording.fps, told, asked, place)
         for name in ("positions", "positions_raw"):
             if people and all(name in person for person in people):
                 poses = matched(people, truth, camera, columns, name)
@@ -170,6 +183,28 @@ def measure_real(
                     own = None if radius is None else radius[n : n + 1]
                     rows[camera.name, n] = measure_camera(poses[n : n + 1], truth[n : n + 1], recording.joints, own)
     return {name: summary(rows) for name, rows in out.items()}
+
+
+def heights_of(
+    people: list[dict], truth: np.ndarray, camera: Camera, columns: list[int], joints: tuple[str, ...]
+) -> dict[int, float]:
+    """By the lifted people's numbers, how tall the true ones (P, T, J, 3) are that they mostly are, metres."""
+    numbered = [person | {"number": np.full(person["positions"].shape, person["id"])} for person in people]
+    numbers = matched(numbered, truth, camera, columns, "number")
+    out = {}
+    for own, poses in zip(numbers, truth, strict=True):
+        known = np.isfinite(poses).all((-1, -2))
+        tall = stature(in_h36m(poses[known], joints)[None], H36M_17, np.ones((known.sum(), len(H36M_17)), bool))
+        if np.isfinite(own).any() and tall:
+            out[int(np.nanmedian(own))] = tall
+    return out
+
+
+def in_h36m(poses: np.ndarray, joints: tuple[str, ...]) -> np.ndarray:
+    """Poses (..., J, 3) of some of COCO's joints as the joint rule maps them to the lifter's (..., 17, 3)."""
+    whole = np.zeros((*poses.shape[:-2], len(COCO_17), 3))
+    whole[..., [COCO_17.index(j) for j in joints], :] = np.nan_to_num(poses)
+    return joint_map(COCO_17, H36M_17) @ whole
 
 
 def summary(rows: dict[tuple[str, int], dict]) -> dict:
@@ -235,9 +270,7 @@ def rule_error(world: np.ndarray, joints: tuple[str, ...]) -> float:
     """What the joint rule from COCO's joints to the lifter's costs by itself, mm: the truth (P, T, J, 3) through the
     rule against the truth, from the middle of the hips. Its joints are taken over as they are, so nothing is lost; what
     the lifter's training called a hip is another matter, which no rule tells."""
-    whole = np.zeros((*world.shape[:2], len(COCO_17), 3))
-    whole[..., [COCO_17.index(j) for j in joints], :] = np.nan_to_num(world)
-    mapped = joint_map(COCO_17, H36M_17) @ whole
+    mapped = in_h36m(world, joints)
     columns = [H36M_17.index(j.replace("Ankle", "Foot")) for j in joints]
     away = (mapped - mapped[..., [H36M_17.root], :])[..., columns, :] - from_mid_hips(np.nan_to_num(world), joints)
     return 1000 * float(np.linalg.norm(away, axis=-1).mean())

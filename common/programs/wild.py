@@ -85,13 +85,14 @@ def _stream(settings: WildSettings, lifters: list[Lifter], folder: Path) -> Peop
     from common.lift import People
     from common.wild.inputs import Source, open_stream
     from common.wild.keypoints import Detections
-    from common.wild.live import stream_person
-    from common.wild.people import bodies_of_stream, camera_of, sampling_of
+    from common.wild.live import FOLLOWED, stream_person
+    from common.wild.people import bodies_of_stream, camera_of, check_heights, sampling_of, told_height
 
     if len(lifters) > 1:
         raise UserError("--stream takes one checkpoint")
     model, coming = lifters[0].model, open_stream(settings.input)
     camera = camera_of(settings.lifting, coming.size)
+    check_heights(settings.lifting, [FOLLOWED])
     people = stream_person(
         coming.people,
         coming.layout,
@@ -104,9 +105,10 @@ def _stream(settings: WildSettings, lifters: list[Lifter], folder: Path) -> Peop
         threshold=settings.input.threshold,
         delay=settings.lifting.delay,
         smoothing=settings.lifting.root_smoothing,
+        height=told_height(settings.lifting, FOLLOWED),
         say=lifters[0].say,
     )
-    people = bodies_of_stream(people, model.skeleton, camera, coming.fps, settings)
+    people = bodies_of_stream(people, model.skeleton, camera, coming.fps, settings, lifters[0].say)
     source = Source(Detections(coming.layout, [], []), coming.size, coming.fps, coming.video)
     return People(people, model, source, settings)
 

@@ -17,6 +17,7 @@ FOLDER, DEFAULT = "checkpoint/open", "open_mixste_27f.bin"
 LENS = 0.85  # focal length over the image's longer side where none is given: a phone's main camera when it films
 LARGEST_SIDE = 1 << 16  # pixels
 THRESHOLD = 0.3  # confidence below which a joint counts as missing
+HEIGHT = real(0.4, 3.0)  # metres
 KINDS = ("poses", "bvh", "glb", "trc", "viewer", "video")  # of output
 DETECTORS = ("blazepose", "rtmlib")
 SPEEDS = ("lightweight", "balanced", "performance")  # of rtmlib's networks
@@ -39,6 +40,18 @@ def image_size(text: str) -> tuple[int, int]:
     if max(width, height) > LARGEST_SIDE:
         raise argparse.ArgumentTypeError(f"{text}: pictures of up to {LARGEST_SIDE} pixels a side are known")
     return width, height
+
+
+def heights(text: str) -> dict[int | None, float]:
+    """'1.8', everybody's height in metres (None: 1.8), or '0=1.82,3=1.2', by the people's numbers."""
+    out: dict[int | None, float] = {}
+    for part in str(text).split(","):
+        number, given, height = part.rpartition("=")
+        who = int(number) if given and number.strip().isdecimal() else None
+        if (who is None) == bool(given) or who in out or None in out or (who is None and out):
+            raise argparse.ArgumentTypeError(f"expected metres, 1.8, or people's, 0=1.82,3=1.2, not {text}")
+        out[who] = HEIGHT(height)
+    return out
 
 
 def output_kinds(text: str) -> tuple[str, ...]:
@@ -106,6 +119,11 @@ class LiftingSettings:
     )
     focal: float | None = flag(
         "--focal", help=f"focal length in pixels (default: {LENS} times the image's longer side)", type=PIXELS
+    )
+    height: dict[int | None, float] | None = flag(
+        "--height",
+        help="how tall people are, metres: 1.8, or by their numbers 0=1.82,3=1.2 (default: a guess)",
+        type=heights,
     )
     root_smoothing: float = flag(
         "--root-smoothing",

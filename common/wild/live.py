@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,9 +24,12 @@ from common.wild.cleaning import fill_gaps
 from common.wild.lifting import lift_stream
 from common.wild.placing import place_roots
 from common.wild.sequence import at_times
+from common.wild.skeletons import stature
 from common.wild.tracking import box, iou, oks
 
 FILE = "stream.jsonl"
+FOLLOWED = 1  # the number of the person who is followed
+MEMORY = 500  # poses of which the person's size is told, the latest
 
 
 def follow(people: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:
@@ -97,10 +101,12 @@ def stream_person(
     delay: int,
     smoothing: float,
     say,
+    height: float | None = None,
 ) -> list[Person]:
     """Lift one person as the frames come in, write `stream.jsonl` line by line, say the latency; returns the person.
 
-    people: each frame's (N, J, 3), as a detector or a file gives them. The person begins at the first sight.
+    people: each frame's (N, J, 3), as a detector or a file gives them. The person begins at the first sight. height:
+    metres; the lines' poses are as large as that, by the poses until then, the returned person is as it was lifted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pulled, before, seen = [0], [0], []  # frames read; those before anybody is there; keypoints at the video's rate
@@ -122,6 +128,7 @@ def stream_person(
             yield pixels_to_screen(torch.from_numpy(frame[:, :2]).float(), camera.width, camera.height).numpy()
 
     poses, costs = [], []
+    statures, known = deque([], MEMORY), np.ones((1, len(model.skeleton)), bool)
     head = {"model": trained_on(model.card), "fps": model.fps, "joints": model.skeleton.joints, "units": "m"}
     head |= {"frame": "camera, root-relative", "delay_frames": delay}
     save_text(folder / FILE, json.dumps(head) + "\n")
@@ -129,6 +136,9 @@ def stream_person(
     for number, pose, seconds in lift_stream(model, screens(), camera, sampling, place, delay, step=step):
         poses.append(pose)
         costs.append(seconds)
+        if height and (lifted := stature(pose[None, None], model.skeleton, known)):
+            statures.append(lifted)
+            pose = pose * (height / np.median(statures))
         line = {
             "frame": number,
             "lift_ms": round(1000 * seconds, 1),
@@ -152,7 +162,7 @@ def stream_person(
     times, seen = np.arange(len(seen)) * (model.fps / fps), np.stack(seen)
     return [
         {
-            "id": 1,
+            "id": FOLLOWED,
             "first": before[0],
             "positions": at_times(pose + roots, times),
             "keypoints_2d": seen[..., :2].astype(np.float32),

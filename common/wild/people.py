@@ -19,6 +19,7 @@ from common.wild import lifting
 from common.wild.bodies import believable
 from common.wild.cleaning import Cleaned, clean, no_long_gap, runs
 from common.wild.lifting import lift_person
+from common.wild.skeletons import stature
 from common.wild.tracking import Track
 
 WINDOWS = 16  # at a time
@@ -72,6 +73,7 @@ def lift_people(
     Raises UserError where nobody is left.
     """
     people, confidences = [], []
+    check_heights(settings.lifting, [track.id for track in tracks])
     for track in tracks:
         if settings.input.people and len(people) == settings.input.people:
             break
@@ -82,7 +84,8 @@ def lift_people(
             continue
         for line in unseen_limbs(seen.known, seen.present, model.skeleton, fps):
             say(f"person {track.id}: {line}")
-        people.append(_lift(model, track, seen, fps, camera, settings, place))
+        person = _lift(model, track, seen, fps, camera, settings, place)
+        people.append(sized(person, settings.lifting, model.skeleton, say))
         confidences.append(seen.confidence)
     if not people:
         raise UserError("nobody of whom half was seen; --keep-all lifts those who are there")
@@ -143,11 +146,48 @@ def _lift(
     return {"id": track.id, "first": track.first, **arrays, **about}
 
 
+def check_heights(asked: LiftingSettings, numbers: Sequence[int]) -> None:
+    """Raises UserError where --height tells of somebody who is not there."""
+    if unknown := set(asked.height or ()) - {None, *numbers}:
+        there = ", ".join(str(number) for number in numbers)
+        raise UserError(f"--height: there is no person {min(unknown)}; there are {there}")
+
+
+def told_height(asked: LiftingSettings, number: int) -> float | None:
+    """Metres that --height says of a person; None where it says nothing."""
+    return (asked.height or {}).get(number, (asked.height or {}).get(None))
+
+
+def sized(person: Person, asked: LiftingSettings, skeleton: Skeleton, say: Callable[[str], None]) -> Person:
+    """The person as large, and as far away, as its height asks for; as it was where none is told.
+
+    What the picture shows stays the same: a camera cannot tell a child from somebody taller behind it.
+    """
+    number = person["id"]
+    height = told_height(asked, number)
+    if height is None:
+        return person
+    present = np.isfinite(person["positions"]).all((1, 2))
+    lifted = stature(person["hypotheses"][:, present], skeleton, person["known"][present])
+    if lifted is None:
+        say(f"person {number}: neither legs nor trunk seen, so the {height:.2f} m that were told give no size")
+        return person
+    say(f"person {number}: {height:.2f} m tall, as told; lifted at {lifted:.2f} m")
+    lengths = [key for key in ("positions", "hypotheses", "spread") if key in person]
+    return person | {key: person[key] * np.float32(height / lifted) for key in lengths}
+
+
 def bodies_of_stream(
-    people: list[Person], skeleton: Skeleton, camera: Camera, fps: float, settings: WildSettings
+    people: list[Person],
+    skeleton: Skeleton,
+    camera: Camera,
+    fps: float,
+    settings: WildSettings,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[Person]:
     """What --stream lifted, which has one pose a frame and no hypotheses, as bodies with all frames known."""
     single = [p | {"hypotheses": p["positions"][None], "known": no_long_gap(p["mask"], fps)} for p in people]
+    single = [sized(person, settings.lifting, skeleton, say) for person in single]
     seen = [person["mask"].astype(np.float32) for person in people]
     done = believable(single, seen, skeleton, camera, fps, settings.body, settings.lifting.root_smoothing)
     return [{key: value for key, value in person.items() if key != "hypotheses"} for person in done]

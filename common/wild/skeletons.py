@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from common.geometry.skeleton import Skeleton
+from common.wild.standing import legs_of
 
 ROUNDS = 30
+# Shares of a person's height: from the ankle to the hip, from the hips' middle to the shoulders' (Drillis and Contini
+# 1966, in Winter, Biomechanics and Motor Control of Human Movement).
+LEG, TRUNK = 0.491, 0.288
 
 
 def bone_lengths(poses: np.ndarray, skeleton: Skeleton, known: np.ndarray | None = None) -> np.ndarray:
@@ -22,6 +26,26 @@ def bone_lengths(poses: np.ndarray, skeleton: Skeleton, known: np.ndarray | None
         good = np.ones(values.shape[-1], bool) if known is None else known[:, joint] & known[:, parent]
         lengths[joint] = np.median(values[..., good] if good.any() else values)
     return (lengths + lengths[mirror]) / 2
+
+
+def stature(poses: np.ndarray, skeleton: Skeleton, known: np.ndarray) -> float | None:
+    """How tall somebody with poses (H, T, J, 3) stands, in their unit, by the lengths of legs and trunk.
+
+    known (T, J): where the legs are a guess in every frame the trunk tells alone; None where it is one, too, and for a
+    skeleton without hips or chest.
+    """
+    legs = legs_of(skeleton)
+    if legs is None:
+        return None
+    bones, trunk = bone_lengths(poses, skeleton, known), [legs.high]
+    while trunk[-1] not in (legs.low, skeleton.root):
+        trunk.append(skeleton.parents[trunk[-1]])
+    parts = (
+        (trunk[:-1], trunk, TRUNK),
+        ([legs.knees[0], legs.feet[0]], [*legs.hips, *legs.knees, *legs.feet], LEG),
+    )
+    told = [(bones[own].sum(), share) for own, seen, share in parts if known[:, seen].all(1).any()]
+    return float(sum(length for length, _ in told) / sum(share for _, share in told)) if told else None
 
 
 def with_lengths(poses: np.ndarray, lengths: np.ndarray, skeleton: Skeleton) -> np.ndarray:

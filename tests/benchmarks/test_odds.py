@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import aggregate, radius, temperature, train_open
+from benchmarks import aggregate, open_motion, radius, temperature
 from common.datasets.synthetic.h36m import write_h36m
 from common.engine import checkpoint
 from common.engine.devices import Place
@@ -78,7 +78,7 @@ def test_the_radius_lands_in_the_card_and_holds_nine_of_ten(motion, tmp_path):
         error = radius.error_of(person, clip.positions_3d, 0)
         within.append((error <= person["radius"] + 1e-6)[:, 1:])
     assert np.concatenate(within).mean() == pytest.approx(0.9, abs=0.01)
-    assert train_open.FPS == 25.0
+    assert open_motion.FPS == 25.0
 
 
 def test_temperatures_are_fitted_on_training_performers(tmp_path, monkeypatch, capsys):

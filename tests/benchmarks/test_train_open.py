@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import train_open
+from benchmarks import open_motion, train_open
 from common.datasets.synthetic.h36m import write_h36m
 from common.engine import checkpoint
 
@@ -46,7 +46,7 @@ def test_a_run_that_stopped_goes_on_to_the_bit(motion, tmp_path, monkeypatch, ca
     monkeypatch.setattr(checkpoint, "save", save)
     assert run(motion, tmp_path / "cut", "--steps", "40") == 0
     assert "going on after epoch 1" in capsys.readouterr().out
-    whole, cut = (checkpoint.load(tmp_path / n / train_open.NAME) for n in ("whole", "cut"))
+    whole, cut = (checkpoint.load(tmp_path / n / train_open.name_of(27)) for n in ("whole", "cut"))
     assert all(torch.equal(whole["weights"][k], cut["weights"][k]) for k in whole["weights"])
     card = whole["card"]
     assert card["recipe"]["steps"] == 40 and card["model"] == "mixste_ray"
@@ -56,10 +56,10 @@ def test_a_run_that_stopped_goes_on_to_the_bit(motion, tmp_path, monkeypatch, ca
 
 
 def test_data_drawn_ahead_are_the_same(motion):
-    draw = partial(train_open.training_views, train_open.load_takes(motion, ("S1",)), 1)
-    ahead = train_open.Ahead(draw, 2)
+    draw = partial(open_motion.training_views, open_motion.load_takes(motion, ("S1",)), 1, 14)
+    ahead = open_motion.Ahead(draw, 2)
     for epoch in (1, 2, 5):
-        for one, other in zip(ahead(epoch), train_open.Ahead(draw, 0)(epoch), strict=True):
+        for one, other in zip(ahead(epoch), open_motion.Ahead(draw, 0)(epoch), strict=True):
             assert np.array_equal(one.keypoints_2d, other.keypoints_2d)
             assert np.array_equal(one.positions_3d, other.positions_3d)
     ahead.close()
@@ -67,15 +67,32 @@ def test_data_drawn_ahead_are_the_same(motion):
 
 def test_a_held_subject_is_not_trained_on(motion, tmp_path):
     assert run(motion, tmp_path, "--steps", "2", "--hold", "S8") == 0
-    card = checkpoint.load(tmp_path / train_open.NAME)["card"]
+    card = checkpoint.load(tmp_path / train_open.name_of(27))["card"]
     assert card["subjects"] == "S1,S5,S6,S7"
 
 
 def test_a_velocity_companion(motion, tmp_path, capsys):
     assert run(motion, tmp_path, "--steps", "2", "--hold", "S8", "--objective", "velocity") == 0
-    assert checkpoint.load(tmp_path / train_open.NAME)["card"]["diffusion"]["objective"] == "velocity"
+    assert checkpoint.load(tmp_path / train_open.name_of(27))["card"]["diffusion"]["objective"] == "velocity"
     assert run(motion, tmp_path, "--steps", "4", "--hold", "S8") == 2
     assert "trained with --objective velocity, this run has x0" in capsys.readouterr().err
-    started = ["--start", str(tmp_path / train_open.NAME)]
+    started = ["--start", str(tmp_path / train_open.name_of(27))]
     assert run(motion, tmp_path / "other", "--steps", "2", "--hold", "S8", *started) == 2
     assert "trained with --objective velocity" in capsys.readouterr().err
+
+
+def test_longer_windows_begin_with_a_shorter_network(motion, tmp_path):
+    """What tells frames apart is stretched in time: a ramp stays a ramp, its ends stay; all else is as it was."""
+    ramp = torch.arange(27.0)[None, :, None] * torch.tensor([1.0, -2.0])
+    longer = train_open.stretched({"Temporal_pos_embed": ramp, "other": ramp}, 81)
+    expected = torch.linspace(0, 26, 81)[None, :, None] * torch.tensor([1.0, -2.0])
+    assert torch.allclose(longer["Temporal_pos_embed"], expected, atol=1e-5) and longer["other"] is ramp
+    assert run(motion, tmp_path, "--steps", "2", "--hold", "S8") == 0
+    first = tmp_path / train_open.name_of(27)
+    started = ["--frames", "41", "--start", str(first), "-lr", "1e-9"]
+    assert run(motion, tmp_path / "longer", "--steps", "1", "--hold", "S8", *started) == 0
+    short, long = (checkpoint.load(path) for path in (first, tmp_path / "longer" / train_open.name_of(41)))
+    assert long["card"]["frames"] == 41 and long["card"]["started_from"]["steps"] == 2
+    wanted = train_open.stretched(short["weights"], 41)
+    for name, value in long["weights"].items():
+        assert torch.allclose(value.float(), wanted[name].float(), atol=2e-3)

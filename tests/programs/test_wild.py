@@ -19,6 +19,7 @@ from common.wild import inputs
 from common.wild.lifting import camera_of
 from common.wild.live import at_rate, clean_stream, follow
 from common.wild.placing import place_roots
+from common.wild.skeletons import stature
 from tests.people import in_camera, pixels, walker
 
 OPEN = Path(__file__).parents[2] / "checkpoint" / "open" / "open_mixste_27f.bin"
@@ -185,6 +186,12 @@ def test_video_with_a_fake_detector(tmp_path, keypoints, tiny, monkeypatch):
         ([*FILE, "-c", "nowhere"], "--evaluate"),
         ([*FILE, "-c", "nowhere", "--evaluate", "x.bin"], "no such checkpoint"),
         ([*FILE, "--stream", "--delay", "30"], "--delay 30"),
+        ([*FILE, "--height", "tall"], "invalid float value: 'tall'"),
+        ([*FILE, "--height", "180"], "3 or less"),
+        ([*FILE, "--height", "1.8,1.7"], "0=1.82,3=1.2"),
+        ([*FILE, "--height", "0=1.8,0=1.7"], "0=1.82,3=1.2"),
+        ([*FILE, "--height", "0=1.8,7=1.7"], "there is no person 7; there are 0, 1"),
+        ([*FILE, "--stream", "--height", "0=1.8"], "there is no person 0; there are 1"),
     ],
 )
 def test_errors_are_one_line(tmp_path, keypoints, tiny, capsys, change, said):
@@ -212,6 +219,50 @@ def test_roots_are_found_again():
     assert calm[..., 2].std() < 0.6 * raw[..., 2].std()
     steady = place_roots(poses, screen, seen, intrinsics, 50.0, smoothing=0.5)
     assert np.abs(steady - camera[:, :1]).max() < 0.02
+
+
+def test_who_is_as_tall_as_told_stands_as_far_as_that(tmp_path, keypoints, tiny, capsys):
+    """A height scales one person, hypotheses and place with it, and leaves the picture as it is; live, too."""
+    plain = ["--no-smoothing", "--no-skeleton", "--no-floor", "--no-feet", "--outputs", "poses"]
+    assert run([keypoints, *FILE, *tiny, *plain, "-o", tmp_path / "guess"]) == 0
+    assert run([keypoints, *FILE, *tiny, *plain, "--height", "1=1.2", "-o", tmp_path / "told"]) == 0
+    said = capsys.readouterr().err
+    assert "person 1: 1.20 m tall, as told; lifted at" in said and "person 0: " not in said
+    guess, told = (read_poses(tmp_path / name / "poses.npz")[0] for name in ("guess", "told"))
+    np.testing.assert_array_equal(guess[0]["positions"], told[0]["positions"])
+    guess, told = guess[1], told[1]
+    size = stature(told["hypotheses"], H36M_17, told["known"])
+    assert abs(size - 1.2) < 1e-5
+    scale = 1.2 / stature(guess["hypotheses"], H36M_17, guess["known"])
+    for name in ("positions", "hypotheses", "spread"):
+        np.testing.assert_allclose(told[name], scale * guess[name], rtol=1e-4, atol=1e-5)
+    assert run([keypoints, *FILE, *tiny, "--height", "1.2", "-o", tmp_path / "body", "--outputs", "poses"]) == 0
+    for person in read_poses(tmp_path / "body" / "poses.npz")[0]:
+        assert abs(stature(person["positions"][None], H36M_17, person["known"]) - 1.2) < 0.02
+    live = [keypoints, *FILE, *tiny, "--stream", "--delay", 2, "--outputs", "poses"]
+    assert run([*live, "--height", "1.5", "-o", tmp_path / "live"]) == 0
+    (person,), *_ = read_poses(tmp_path / "live" / "poses.npz")
+    assert abs(stature(person["positions"][None], H36M_17, person["known"]) - 1.5) < 0.02
+    rows = (tmp_path / "live" / "stream.jsonl").read_text("utf-8").splitlines()[1:]
+    poses = np.array([json.loads(row)["positions"] for row in rows])
+    first = stature(poses[None, :1], H36M_17, np.ones((1, 17), bool))
+    assert abs(first - 1.5) < 1e-3  # of the poses until then
+
+
+def test_a_height_is_that_of_legs_and_trunk():
+    """A standing body of known proportions; where no leg is known its trunk tells, and without both nothing."""
+    height, pose = 1.8, np.zeros((17, 3))
+    for side, x in (("L", 0.1), ("R", -0.1)):
+        for joint, y in (("Hip", 0.53), ("Knee", 0.285), ("Foot", 0.039)):
+            pose[H36M_17.index(side + joint)] = [x, y * height, 0]
+    for joint, y in (("Hip", 0.53), ("Spine", 0.7), ("Thorax", 0.818)):
+        pose[H36M_17.index(joint)] = [0, y * height, 0]
+    poses, known = np.tile(pose, (2, 3, 1, 1)), np.ones((3, 17), bool)
+    assert abs(stature(poses, H36M_17, known) - height) < 1e-6
+    known[:, H36M_17.index("LKnee")] = False
+    assert abs(stature(poses, H36M_17, known) - height) < 1e-6
+    known[:, H36M_17.index("Thorax")] = False
+    assert stature(poses, H36M_17, known) is None
 
 
 def test_a_stream_holds_what_it_does_not_see():
