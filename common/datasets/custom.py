@@ -65,16 +65,10 @@ def _read(
     data: dict, detections: dict, subjects: Sequence[str], name_3d: str, name_2d: str
 ) -> tuple[list[Clip], Skeleton]:
     """Clips and skeleton of the two files' contents."""
-    missing = [member for member in MEMBERS if member not in data]
-    if missing:
-        raise UserError(f"{name_3d}: lacks {', '.join(missing)}; {WHERE}")
+    skeleton, positions, fps = _checked(data, name_3d)
     if not isinstance(detections.get("positions_2d"), dict):
         raise UserError(f"{name_2d}: has no dictionary 'positions_2d'; {WHERE}")
-    skeleton = read_skeleton(data, name_3d)
     layout = _layout_2d(detections.get("metadata") or {}, skeleton)
-    positions, fps = data["positions_3d"], _fps(data["fps"], name_3d)
-    if not isinstance(positions, dict) or not all(isinstance(actions, dict) for actions in positions.values()):
-        raise UserError(f"{name_3d}: positions_3d is no dictionary of subjects and actions; {WHERE}")
     clips: list[Clip] = []
     for subject in select_subjects(positions, subjects, name_3d):
         for action, world in positions[subject].items():
@@ -90,6 +84,30 @@ def _read(
     if not clips:
         raise UserError(f"{name_3d}: no action of {', '.join(subjects)}")
     return clips, skeleton
+
+
+def _checked(data: dict, name: str) -> tuple[Skeleton, dict, float]:
+    """Skeleton, positions by subject and action, and rate of a 3D file."""
+    missing = [member for member in MEMBERS if member not in data]
+    if missing:
+        raise UserError(f"{name}: lacks {', '.join(missing)}; {WHERE}")
+    skeleton, positions, fps = read_skeleton(data, name), data["positions_3d"], _fps(data["fps"], name)
+    if not isinstance(positions, dict) or not all(isinstance(actions, dict) for actions in positions.values()):
+        raise UserError(f"{name}: positions_3d is no dictionary of subjects and actions; {WHERE}")
+    return skeleton, positions, fps
+
+
+def check_3d(data: dict, name: str) -> int:
+    """Everything that a 3D file says, without its 2D; returns the frames of all takes. Raises UserError."""
+    skeleton, positions, _ = _checked(data, name)
+    frames = 0
+    for subject, actions in positions.items():
+        for action, world in actions.items():
+            read_cameras(data["cameras"], subject, action, name)
+            points, valid = _points(subject, action, world, skeleton)
+            check_metres(f"3D of {subject} {action}", points[valid])
+            frames += len(points)
+    return frames
 
 
 def load_skeleton(root: Path, name: str) -> Skeleton:
@@ -118,7 +136,7 @@ def _sources(root: Path) -> str:
 def _clip(subject, action, camera, fps, pixels, world, layout, skeleton, where) -> Clip:
     scores = scores_of(pixels, layout, skeleton)
     pixels, good_2d = _finite(f"{where} {camera.name}", pixels, len(layout), 2)
-    points, good_3d = _finite(f"3D of {subject} {action}", world, len(skeleton), 3)
+    points, good_3d = _points(subject, action, world, skeleton)
     if len(pixels) < len(points):
         raise UserError(f"{where}: {len(pixels)} frames of 2D for {len(points)} of 3D")
     pixels, valid = pixels[: len(points)], good_2d[: len(points)] & good_3d
@@ -132,6 +150,10 @@ def _clip(subject, action, camera, fps, pixels, world, layout, skeleton, where) 
     in_camera = camera.world_to_camera(torch.from_numpy(points)).numpy()
     scores = None if scores is None else scores[: len(points)]
     return Clip(subject, str(action), camera, fps, screen.astype(np.float32), in_camera, valid, scores)
+
+
+def _points(subject: str, action: str, world: object, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    return _finite(f"3D of {subject} {action}", world, len(skeleton), 3)
 
 
 def _finite(name: str, array, joints: int, dims: int) -> tuple[np.ndarray, np.ndarray]:

@@ -54,11 +54,17 @@ def load_h36m(root: Path, keypoints: str, subjects: Sequence[str]) -> list[Clip]
     return clips
 
 
-def _views(subject: str, action: str, world, detections: dict, layout: Skeleton, source: str) -> list[Clip]:
+def read_world(subject: str, action: str, world: np.ndarray) -> np.ndarray:
+    """One action of the 3D file (T, 17 or 32, 3) as 17 joints, world, metres. Raises UserError."""
     name = f"data_3d_h36m.npz {subject} {action}"
     world = check_pose_array(name, world, 17 if np.shape(world)[1:2] == (17,) else 32, 3)
     world = world if world.shape[1] == 17 else world[:, H36M_17_OF_32]
     check_metres(name, world)
+    return world
+
+
+def _views(subject: str, action: str, world, detections: dict, layout: Skeleton, source: str) -> list[Clip]:
+    world = read_world(subject, action, world)
     if action not in detections:
         raise UserError(f"{source}: {subject} has no action {action}")
     cameras = h36m_cameras(subject)

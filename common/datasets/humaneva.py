@@ -63,11 +63,17 @@ def _member(path: Path, name: str) -> dict:
     return archive[name]
 
 
+def read_world(subject: str, action: str, world: np.ndarray) -> np.ndarray:
+    """One chunk of the 3D file (T, 15, 3), world, metres. Raises UserError."""
+    world = check_pose_array(f"data_3d_humaneva15.npz {subject} {action}", world, len(SKELETON), 3)
+    check_metres(f"data_3d_humaneva15.npz {subject} {action}", world)
+    return world
+
+
 def _views(
     subject: str, action: str, world, detections: dict, layout: Skeleton, source: str, cameras: list[Camera]
 ) -> list[Clip]:
-    world = check_pose_array(f"data_3d_humaneva15.npz {subject} {action}", world, len(SKELETON), 3)
-    check_metres(f"data_3d_humaneva15.npz {subject} {action}", world)
+    world = read_world(subject, action, world)
     if action not in detections:
         raise UserError(f"{source}: {subject} has no action {action}")
     name = f"{source} {subject} {action}"

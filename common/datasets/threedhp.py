@@ -55,10 +55,12 @@ def load_threedhp(
     path, labels = find_archive(root, split, labels)
     archive = load_archive(path)
     with understanding(path, "file of MPI-INF-3DHP"):
-        return _read(archive, path, split, labels, sequences, published), labels
+        return read_clips(archive, path, split, labels, sequences, published), labels
 
 
-def _read(archive: dict, path: Path, split: str, labels: str, sequences: Sequence[str], published: bool) -> list[Clip]:
+def read_clips(
+    archive: dict, path: Path, split: str, labels: str, sequences: Sequence[str] = EVERYTHING, published: bool = False
+) -> list[Clip]:
     """The clips of an archive in the 3DHP layout."""
     data = archive.get("data")
     if not isinstance(data, dict) or not data:
@@ -72,6 +74,8 @@ def _read(archive: dict, path: Path, split: str, labels: str, sequences: Sequenc
     if split == "test":
         return [_test_clip(path.name, name, data[name], published) for name in names]
     cameras = archive.get("cameras", {})
+    if not isinstance(cameras, dict) or not all(isinstance(views, dict) for views in cameras.values()):
+        raise UserError(f"{path}: its member `cameras` is no dictionary of sequences and their cameras")
     return [clip for name in names for clip in _train_clips(path.name, name, data[name], cameras.get(name, {}))]
 
 
@@ -91,16 +95,18 @@ def _train_clips(source: str, name: str, entry: object, intrinsics: dict) -> lis
     subject, action = name.split(" ")
     clips = []
     for view, arrays in items:
-        camera = _train_camera(view, intrinsics.get(view))
+        camera = _train_camera(f"{source} {name}", view, intrinsics.get(view))
         clips.append(_clip(f"{source} {name} camera {view}", (subject, action, camera, fps), arrays, None))
     return clips
 
 
-def _train_camera(view: str, numbers: np.ndarray | None) -> Camera:
+def _train_camera(source: str, view: str, numbers: np.ndarray | None) -> Camera:
     """`numbers` are fx, fy, cx, cy in pixels."""
     width, height = TRAIN_SIZE
     if numbers is None:
         return Camera(view, width, height, None)
+    if np.shape(numbers) != (4,) or not np.isfinite(np.asarray(numbers, float)).all():
+        raise UserError(f"{source} camera {view}: its intrinsics are not fx, fy, cx, cy")
     fx, fy, cx, cy = (float(n) for n in numbers)
     screen = screen_intrinsics((fx, fy), (cx, cy), (0.0, 0.0, 0.0), (0.0, 0.0), width, height)
     return Camera(view, width, height, screen)

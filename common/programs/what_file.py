@@ -141,7 +141,9 @@ def _archive(path: Path) -> str:
         frames = ", ".join(str(len(person["positions"])) for person in people)
         return f"poses of {len(people)} people ({frames} frames), {len(joints)} joints, {fps:g} fps, metres; {card}"
     if "positions_3d" in data or isinstance(data.get("data"), dict):
-        return f"a data set file ({', '.join(data)}); --data-root {path.parent} checks it with its 2D"
+        with understanding(path, "file of a data set"):
+            about = _data_set(data, path)
+        return f"a data set file ({', '.join(data)}): {about}; --data-root {path.parent} checks it with its 2D"
     if isinstance(data.get("positions_2d"), dict):
         clips = [np.shape(v) for actions in data["positions_2d"].values() for views in actions.values() for v in views]
         frames, joints = sum(shape[0] for shape in clips), sorted({shape[1] for shape in clips})
@@ -155,6 +157,28 @@ def _archive(path: Path) -> str:
             raise UserError(f"{path}: keypoints of shape {data['keypoints'].shape}, {data['keypoints'].dtype}")
         return f"recorded poses {np.shape(data['keypoints'])}, millimetres; data/prepare_stereo.py mhad --poses"
     return _keypoints(path)
+
+
+def _data_set(data: dict, path: Path) -> str:
+    """The 3D of a data set, read as its loader reads it."""
+    from common.datasets import custom, h36m, humaneva, threedhp
+    from common.datasets.threedhp_layout import FILE_ENDINGS
+
+    if "positions_3d" not in data:
+        split = (
+            "test" if any(isinstance(entry, dict) and "valid" in entry for entry in data["data"].values()) else "train"
+        )
+        named = next(labels for labels, end in FILE_ENDINGS.items() if path.stem.endswith(end))
+        clips = threedhp.read_clips(data, path, split, named)
+        return f"MPI-INF-3DHP {split}, labels {named}, {sum(map(len, clips))} frames"
+    if {"joints", "parents"} <= set(data):
+        return f"{custom.check_3d(data, path.name)} frames"
+    name, read = ("HumanEva", humaneva.read_world) if "humaneva" in path.name else ("Human3.6M", h36m.read_world)
+    takes = [read(subject, action, world) for subject, actions in data["positions_3d"].items()
+             for action, world in actions.items()]  # fmt: skip
+    if not takes:
+        raise UserError(f"{path}: no take in it")
+    return f"{name}'s layout, {len(takes)} takes, {sum(map(len, takes))} frames"
 
 
 def _array(path: Path) -> str:
@@ -254,6 +278,8 @@ def _toml(path: Path) -> str:
 
 
 def _mat(path: Path) -> str:
+    from common.datasets.threedhp_annotations import read_training_annotation
+
     if recognise(path)[0] == "hdf5":
         return _hdf5(path)
     content = load_mat(path)
@@ -265,16 +291,20 @@ def _mat(path: Path) -> str:
         return f"predictions for MPI-INF-3DHP: {about}; python -m common.scoring.threedhp"
     shapes = ", ".join(f"{n} {v.matlab_class if isinstance(v, Unread) else v.shape}" for n, v in content.items())
     if {"annot2", "annot3"} <= set(content):
-        return f"a training annotation of MPI-INF-3DHP ({shapes}); data/convert_3dhp.py"
+        frames = len(read_training_annotation(path)["annot3"]["0"]["data_2d"])
+        return f"a training annotation of MPI-INF-3DHP, {frames} frames of each camera ({shapes}); data/convert_3dhp.py"
     return f"MATLAB's arrays ({shapes or 'none'}); data/convert_h36m.py or data/convert_humaneva.py take such folders"
 
 
 def _hdf5(path: Path) -> str:
+    from common.datasets.threedhp_annotations import read_test_annotation
+
     with open_hdf5(path) as file:
         names = file.names()
         arrays = {name: file.array(name).shape for name in names if name != "#refs#" and file.is_array(name)}
     shapes = ", ".join(f"{name} {shape}" for name, shape in arrays.items()) or "no arrays"
     if "valid_frame" in arrays:
+        read_test_annotation(path)
         return f"a test annotation of MPI-INF-3DHP ({shapes}); --annotations of main_3dhp.py, data/convert_3dhp.py"
     if arrays.get("3D_positions", (96, 1))[:1] != (96,):
         raise UserError(f"{path}: 3D_positions of shape {arrays['3D_positions']}, expected (96, frames)")

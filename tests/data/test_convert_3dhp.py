@@ -14,6 +14,8 @@ import pytest
 import scipy.io
 
 from common.datasets.threedhp import load_threedhp
+from common.programs.doctor import check_file
+from common.programs.installation import PROBLEM
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / "data" / "convert_3dhp.py"
@@ -270,6 +272,9 @@ def test_damaged_downloads_are_refused_in_one_line(convert, tmp_path, capsys, da
     out = tmp_path / "out"
     assert message in line(convert, capsys, "--root", tmp_path, "--out", out, "--only", "train", "--any-length")
     assert not out.exists()
+    if damage not in (no_file, no_calibration, other_calibration, other_size):  # the doctor reads the file alone
+        finding = check_file(tmp_path / "S1" / "Seq1" / "annot.mat")
+        assert finding.state == PROBLEM and message in finding.text
 
 
 def test_cameras_are_found_by_their_number(convert, tmp_path):

@@ -8,6 +8,9 @@ import torch
 
 from common.datasets.custom import write_custom_2d, write_custom_3d
 from common.datasets.h36m import write_h36m_files
+from common.datasets.synthetic.humaneva import write_humaneva
+from common.datasets.synthetic.threedhp import write_threedhp
+from common.files.reading import load_archive
 from common.geometry.skeleton import H36M_17
 from common.models import build
 from common.programs import doctor, installation
@@ -109,6 +112,42 @@ def test_files_of_other_kinds(tmp_path, h36m):
     write_poses(tmp_path / "poses.npz", [{"id": 1, "positions": poses}], 25, H36M_17, card={"model": "mixste"})
     assert "poses of 1 people (4 frames), 17 joints, 25 fps" in doctor.check_file(tmp_path / "poses.npz").text
     assert doctor.check_file(tmp_path).state == doctor.PROBLEM
+
+
+def test_a_file_of_a_data_set_is_read_without_its_2d(tmp_path, h36m):
+    """Each kind by its loader's own reading; damage that its program would refuse is a problem here, too."""
+    write_threedhp(tmp_path / "3dhp", tmp_path / "3dhp_test", seconds=0.2, progress=False)
+    write_humaneva(tmp_path, seconds=0.2, progress=False)
+    world = np.random.default_rng(0).uniform(-0.5, 0.5, (5, 17, 3)) + [0, 0, 1]
+    positions = {"A": {"Walk": world.astype(np.float32)}}
+    camera = {"id": "a", "res_w": 1000, "res_h": 1000, "focal_length": (900, 900), "center": (500, 500)}
+    custom = write_custom_3d(tmp_path / "data_3d_custom_x.npz", positions, {"*": [camera]}, 50, H36M_17)
+    whole = {
+        h36m / "data_3d_h36m.npz": "Human3.6M's layout, 1 takes, 20 frames",
+        tmp_path / "data_3d_humaneva15.npz": "HumanEva's layout",
+        tmp_path / "3dhp" / "data_train_3dhp_ori.npz": "MPI-INF-3DHP train, labels annot3",
+        tmp_path / "3dhp" / "data_test_3dhp.npz": "MPI-INF-3DHP test, labels univ_annot3",
+        custom: "5 frames",
+    }
+    for path, part in whole.items():
+        finding = doctor.check_file(path)
+        assert finding.state == doctor.OK and part in finding.text and "--data-root" in finding.text
+
+    def damaged(path, **changes):
+        np.savez(path, **{**load_archive(path), **changes})
+        return doctor.check_file(path)
+
+    words = {"S1": {"Walking": np.array([["no"]])}}
+    train = tmp_path / "3dhp" / "data_train_3dhp_ori.npz"
+    told = [
+        (damaged(h36m / "data_3d_h36m.npz", positions_3d=words), "no numbers"),
+        (damaged(tmp_path / "data_3d_humaneva15.npz", positions_3d=words), "no numbers"),
+        (damaged(train, cameras={"S1 Seq1": {"0": (1.0, 2.0)}}), "not fx, fy, cx, cy"),
+        (damaged(train, cameras=1e308), "no dictionary of sequences"),
+        (damaged(custom, cameras={"B": [camera]}), "no cameras for subject A"),
+    ]
+    for finding, part in told:
+        assert finding.state == doctor.PROBLEM and part in finding.text
 
 
 def test_data_sets_without_a_form(tmp_path):
