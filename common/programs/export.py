@@ -220,6 +220,8 @@ def _run(options: argparse.Namespace) -> None:
 
     if not options.onnx and not options.safetensors:
         raise UserError("nothing to do: give --onnx FILE, --safetensors FILE, or both")
+    if options.action and not options.onnx:
+        raise UserError("--action says what the step of --onnx is told; there is none without it")
     for target in filter(None, (options.onnx, options.safetensors)):
         if target.resolve() == options.checkpoint.resolve():
             raise UserError(f"{target}: the checkpoint itself; choose another name")

@@ -137,6 +137,8 @@ def test_safetensors_with_a_card(tmp_path, capsys):
 def test_errors_in_one_line(tmp_path, capsys, monkeypatch):
     make_checkpoint(tmp_path / "last.bin")
     assert export.main([str(tmp_path / "last.bin")]) == 2
+    assert export.main([str(tmp_path / "last.bin"), "--safetensors", str(tmp_path / "x"), "--action", "Walking"]) == 2
+    assert "--action says what the step of --onnx is told" in capsys.readouterr().err
     assert export.main([str(tmp_path / "none.bin"), "--onnx", "x"]) == 2
     monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
     assert export.main([str(tmp_path / "last.bin"), "--onnx", str(tmp_path / "x.onnx")]) == 2
