@@ -40,7 +40,7 @@ REAL = {"mpjpe": "MPJPE, mm", "p_mpjpe": "P-MPJPE, mm", "jitter": "jitter", "bon
 KNOWN = {"mpjpe": "MPJPE, mm", "p_mpjpe": "P-MPJPE, mm", "root": "root, mm", "jitter": "jitter",
          "jitter_relative": "jitter, root-relative", "sliding": "sliding, mm a frame", "bones": "bones, %",
          "vertical": "vertical, °", "covered": "within the radius, %"}  # fmt: skip
-KINDS = {"positions_raw": "as lifted", "positions": "final", "truth": "truth"}
+KINDS = {"positions_raw": "as lifted", "positions": "final", "told": "final, `--height` told", "truth": "truth"}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -28,6 +28,7 @@ from common.scoring.metrics import mpjpe, p_mpjpe
 from common.settings.wild import WildSettings
 from common.wild.lifting import camera_of
 from common.wild.people import lift_people
+from common.wild.skeletons import stature
 from common.wild.tracking import Track
 
 FPS, PIECE, SHORTEST = 50.0, 250, 100  # of the recordings; frames
@@ -53,8 +54,9 @@ def views_of(folder: Path) -> list[tuple[str, Camera, np.ndarray, np.ndarray]]:
 
 
 def measure_known(folder: Path, model: Opened, settings: WildSettings, place: Place, limit: int | None = None) -> dict:
-    """Figures of `positions_raw`, `positions` and the truth, each clip counting once; errors by focal length."""
-    rows: dict[str, list[dict]] = {"positions_raw": [], "positions": [], "truth": []}
+    """Figures of `positions_raw`, `positions`, `positions` with `--height` ("told") and the truth, each clip counting
+    once; errors by focal length."""
+    rows: dict[str, list[dict]] = {"positions_raw": [], "positions": [], "told": [], "truth": []}
     focal_rows: dict[str, list] = {}
     clips = views_of(folder)[:limit]
     for name, camera, truth, pixels in tqdm(clips, desc="known truth", unit="clip"):
@@ -62,15 +64,19 @@ def measure_known(folder: Path, model: Opened, settings: WildSettings, place: Pl
         told = camera_of((camera.width, camera.height), focal)
         asked = replace(settings, lifting=replace(settings.lifting, focal=focal))
         track = Track(0, 0, np.concatenate([pixels, np.ones((*pixels.shape[:2], 1))], -1).astype(np.float32))
-        person = lift_people(model, [track], H36M_17, FPS, told, asked, place)[0]
+        tall = stature(truth[None], H36M_17, np.ones(truth.shape[:2], bool))
+        measured = replace(asked, lifting=replace(asked.lifting, height={None: tall}))
+        person, sized = (lift_people(model, [track], H36M_17, FPS, told, how, place)[0] for how in (asked, measured))
         up = up_of_world(camera)
         contact = true_contact(camera, truth)
         for kind in ("positions_raw", "positions"):
             rows[kind].append(figures(person[kind].astype(np.float64), truth, contact, up))
-        rows["positions"][-1]["vertical"] = angle(person["up"], up)
+        rows["told"].append(figures(sized["positions"].astype(np.float64), truth, contact, up))
         rows["positions"][-1]["level"] = angle(np.array([0.0, -1.0, 0.0]), up)
-        if "radius" in person:
-            rows["positions"][-1]["covered"] = covered(person, truth)
+        for kind, found in (("positions", person), ("told", sized)):
+            rows[kind][-1]["vertical"] = angle(found["up"], up)
+            if "radius" in found:
+                rows[kind][-1]["covered"] = covered(found, truth)
         rows["truth"].append(figures(truth, truth, contact, up))
         for share, column, error in by_focal(person["hypotheses"], pixels, camera, truth):
             focal_rows.setdefault(f"{column} {share:g}", []).append(error)
