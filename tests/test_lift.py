@@ -29,8 +29,8 @@ def two():
     return points
 
 
-ASKED = {"hypotheses": 2, "sampling_timesteps": 1, "focal": 500.0, "seed": 3}
-TYPED = ["-num_proposals", "2", "-sampling_timesteps", "1", "--focal", "500", "--seed", "3"]
+ASKED = {"hypotheses": 2, "sampling_timesteps": 1, "focal": 500.0, "seed": 3, "height": {0: 1.8, 1: 1.25}}
+TYPED = ["-num_proposals", "2", "-sampling_timesteps", "1", "--focal", "500", "--seed", "3", "--height", "0=1.8,1=1.25"]
 
 
 def members(path):
@@ -98,6 +98,8 @@ REFUSED = [
     ({"focal": 1}, ["--focal", "1"]),
     ({"aggregate": "J_Best"}, ["--aggregate", "J_Best"]),
     ({"camera_pitch": 10, "no_floor": True}, ["--camera-pitch", "10", "--no-floor"]),
+    ({"height": {9: 1.8}}, ["--height", "9=1.8"]),
+    ({"height": 180}, ["--height", "180"]),
     ({"people": 0}, ["--people", "0"]),
     ({"threshold": 0.95}, ["--threshold", "0.95"]),
 ]

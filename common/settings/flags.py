@@ -258,7 +258,8 @@ def parse(
 def words(flags: Iterable[Flag], values: Mapping[str, Any]) -> list[str]:
     """Values by field as they are typed, so that calls from Python keep to the ranges and lines of the command line.
 
-    None, and False for a switch, leave a flag out; a tuple is a comma list. Raises UserError for an unknown field.
+    None, and False for a switch, leave a flag out; a tuple is a comma list, a dictionary one of KEY=VALUE. Raises
+    UserError for an unknown field.
     """
     rows = {row.destination: row for row in flags}
     out = []
@@ -269,6 +270,7 @@ def words(flags: Iterable[Flag], values: Mapping[str, Any]) -> list[str]:
         if value is None or (row.type is None and not value):
             continue
         for one in value if row.repeat and not isinstance(value, str) else (value,):
-            text = ",".join(map(str, one)) if isinstance(one, tuple | list) else str(one)
+            parts = [f"{key}={part}" for key, part in one.items()] if isinstance(one, dict) else one
+            text = ",".join(map(str, parts)) if isinstance(parts, tuple | list) else str(parts)
             out.append(long if row.type is None else f"{long}={text}")
     return out
