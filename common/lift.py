@@ -29,11 +29,11 @@ from common.files.limits import understanding
 from common.files.poses import Person
 from common.files.writing import writable
 from common.geometry.skeleton import Skeleton
-from common.settings.wild import CALL, DEFAULT, FOLDER, SAVE, OutputSettings, WildSettings, settings_of
+from common.settings.wild import CALL, DEFAULT, FOLDER, LIVE, SAVE, OutputSettings, WildSettings, settings_of
 from common.wild.inputs import Source, read_source, source_of_array
 from common.wild.lifting import open_model
 from common.wild.outputs import grounded, write_about, write_model, write_videos
-from common.wild.people import camera_of, lift_people, odds
+from common.wild.people import camera_of, lift_people, odds, told_heights
 from common.wild.tracking import Track, track
 
 ROOT = Path(__file__).parents[1]
@@ -127,11 +127,11 @@ def open_all(
     return [Lifter(model, place, gpu, say) for model in named([open_model(path, place, unit) for path in paths])]
 
 
-def checkpoints(folders: Sequence[str] | None, files: Sequence[str] | None) -> list[Path]:
-    """The files of every -c with its --evaluate, by default the checkpoint that is shipped."""
+def checkpoints(folders: Sequence[str] | None, files: Sequence[str] | None, *, live: bool = False) -> list[Path]:
+    """The files of every -c with its --evaluate, by default the checkpoint that is shipped; `live`: for --stream."""
     if folders and not files:
         raise UserError("-c names a folder; say also which file of it: --evaluate FILE")
-    return pairs(folders or [str(ROOT / FOLDER)], files or [DEFAULT])
+    return pairs(folders or [str(ROOT / FOLDER)], files or [LIVE if live else DEFAULT])
 
 
 def people_in(source: Source, say: Say) -> list[Track]:
@@ -231,6 +231,7 @@ def save(folder: Path, lifted: Sequence[People], output: OutputSettings, already
     facts = {
         "focal_pixels": round(camera.intrinsics[0] * camera.width / 2, 1),
         "focal": "given" if lifting.focal else "assumed",
+        "height": told_heights(lifting),
         "aggregate": "mean" if lifting.stream else lifting.aggregate,
         "hypotheses": sampling.hypotheses,
         "steps": sampling.sampling_timesteps,

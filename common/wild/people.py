@@ -146,6 +146,15 @@ def _lift(
     return {"id": track.id, "first": track.first, **arrays, **about}
 
 
+def told_heights(asked: LiftingSettings) -> str:
+    """What --height says, in words."""
+    if not asked.height:
+        return "guessed"
+    return ", ".join(
+        f"{'everybody' if n is None else f'person {n}'} {metres:g} m" for n, metres in asked.height.items()
+    )
+
+
 def check_heights(asked: LiftingSettings, numbers: Sequence[int]) -> None:
     """Raises UserError where --height tells of somebody who is not there."""
     if unknown := set(asked.height or ()) - {None, *numbers}:

@@ -14,7 +14,9 @@ from common.files.poses import read_poses
 from common.files.video import video_info, write_video
 from common.geometry.ground import on_ground
 from common.geometry.skeleton import H36M_17
+from common.lift import checkpoints
 from common.programs.wild import main
+from common.settings.wild import DEFAULT, FOLDER, LIVE, read_settings
 from common.wild import inputs
 from common.wild.lifting import camera_of
 from common.wild.live import at_rate, clean_stream, follow
@@ -22,7 +24,7 @@ from common.wild.placing import place_roots
 from common.wild.skeletons import stature
 from tests.people import in_camera, pixels, walker
 
-OPEN = Path(__file__).parents[2] / "checkpoint" / "open" / "open_mixste_27f.bin"
+OPEN = Path(__file__).parents[2] / FOLDER / DEFAULT
 FPS, SIZE = 25, (160, 120)
 
 
@@ -228,6 +230,8 @@ def test_who_is_as_tall_as_told_stands_as_far_as_that(tmp_path, keypoints, tiny,
     assert run([keypoints, *FILE, *tiny, *plain, "--height", "1=1.2", "-o", tmp_path / "told"]) == 0
     said = capsys.readouterr().err
     assert "person 1: 1.20 m tall, as told; lifted at" in said and "person 0: " not in said
+    told, guess = (read_poses(tmp_path / name / "poses.npz")[3]["height"] for name in ("told", "guess"))
+    assert told == "person 1 1.2 m" and guess == "guessed"
     guess, told = (read_poses(tmp_path / name / "poses.npz")[0] for name in ("guess", "told"))
     np.testing.assert_array_equal(guess[0]["positions"], told[0]["positions"])
     guess, told = guess[1], told[1]
@@ -339,7 +343,8 @@ def test_who_is_mostly_unseen_is_left_out_and_every_step_has_a_flag(tmp_path, ti
 
 
 def test_a_stream_takes_few_steps_unless_told():
-    from common.settings.wild import read_settings
+    assert checkpoints(None, None) == [OPEN]
+    assert checkpoints(None, None, live=True) == [OPEN.with_name(LIVE)] and OPEN.with_name(LIVE).is_file()
 
     def sampling(*typed):
         asked = read_settings(["x.npy", *typed])[0].sampling
