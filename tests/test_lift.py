@@ -29,8 +29,8 @@ def two():
     return points
 
 
-ASKED = {"hypotheses": 2, "sampling_timesteps": 1, "focal": 500.0, "seed": 3, "height": {0: 1.8, 1: 1.25}}
-TYPED = ["-num_proposals", "2", "-sampling_timesteps", "1", "--focal", "500", "--seed", "3", "--height", "0=1.8,1=1.25"]
+ASKED = {"hypotheses": 2, "sampling_timesteps": 1, "focal": 500.0, "seed": 3, "height": {0: 1.8, 1: 1.6}}
+TYPED = ["-num_proposals", "2", "-sampling_timesteps", "1", "--focal", "500", "--seed", "3", "--height", "0=1.8,1=1.6"]
 
 
 def members(path):
