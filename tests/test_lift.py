@@ -29,8 +29,8 @@ def two():
     return points
 
 
-ASKED = {"hypotheses": 2, "sampling_timesteps": 1, "focal": 500.0, "seed": 3, "height": {0: 1.8, 1: 1.6}}
-TYPED = ["-num_proposals", "2", "-sampling_timesteps", "1", "--focal", "500", "--seed", "3", "--height", "0=1.8,1=1.6"]
+ASKED = {"hypotheses": 2, "sampling_timesteps": 1, "focal": 500.0, "seed": 3}
+TYPED = ["-num_proposals", "2", "-sampling_timesteps", "1", "--focal", "500", "--seed", "3"]
 
 
 def members(path):
@@ -41,9 +41,15 @@ def members(path):
 def test_the_call_is_the_program_bit_for_bit(tmp_path, lifter, two):
     np.save(tmp_path / "keypoints.npy", two.swapaxes(0, 1))
     file = [str(tmp_path / "keypoints.npy"), "--layout", "h36m", "--size", "640x480", "--fps", "25"]
-    assert main("test", [*file, *TYPED, "--outputs", "poses,bvh", "-o", str(tmp_path / "typed")]) == 0
-    lifter(two, size=SIZE, fps=FPS, layout="h36m", **ASKED).save(tmp_path / "called", "poses,bvh")
-    read = lifter.video(tmp_path / "keypoints.npy", layout="h36m", size=SIZE, fps=FPS, **ASKED)
+    assert (
+        main(
+            "test", [*file, *TYPED, "--height", "0=1.8,1=1.2", "--outputs", "poses,bvh", "-o", str(tmp_path / "typed")]
+        )
+        == 0
+    )
+    asked = ASKED | {"height": {0: 1.8, 1: 1.2}}
+    lifter(two, size=SIZE, fps=FPS, layout="h36m", **asked).save(tmp_path / "called", "poses,bvh")
+    read = lifter.video(tmp_path / "keypoints.npy", layout="h36m", size=SIZE, fps=FPS, **asked)
     read.save(tmp_path / "read", ["poses", "bvh"])
     typed = members(tmp_path / "typed" / "poses.npz")
     for folder in ("called", "read"):
