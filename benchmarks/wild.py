@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,7 +30,7 @@ from common.engine.log import say
 from common.errors import UserError
 from common.files.writing import save_json
 from common.scoring.tables import fixed_width
-from common.settings.wild import DEFAULT, FOLDER, LIVE, PRESET, InputSettings, WildSettings
+from common.settings.wild import DEFAULT, FOLDER, PRESET, InputSettings, WildSettings
 from common.wild.lifting import open_model
 
 ROOT = Path(__file__).parents[1]
@@ -60,12 +59,9 @@ def _main(description: str, argv: list[str] | None) -> int:
     if not args.data and not args.real:
         raise UserError("nothing to measure: give a data folder, --real FOLDER, or both")
     path = args.checkpoint / DEFAULT if args.checkpoint.is_dir() else args.checkpoint
-    beside = path.with_name(LIVE)
-    live_path = beside if path.name == DEFAULT and beside.is_file() else path  # as main_wild.py --stream chooses
     place = Place(torch.device("cpu"))
-    model, live = open_model(path, place), open_model(live_path, place)
-    about = {"checkpoint": file_hash(path), "live": file_hash(live_path), "trained_on": trained_on(model.card)}
-    done = Results(args.json, about | PRESET)
+    model = open_model(path, place)
+    done = Results(args.json, {"checkpoint": file_hash(path), "trained_on": trained_on(model.card), **PRESET})
     settings = WildSettings(input=InputSettings(input=""))
     for folder in args.real:
         name = folder.resolve().name
@@ -73,11 +69,9 @@ def _main(description: str, argv: list[str] | None) -> int:
         done.part(f"real {name}", lambda folder=folder: measure_real(folder, model, settings, place))
         done.part(f"told {name}", lambda folder=folder: measure_real(folder, model, settings, place, heights=True))
     if args.data:
-        for name, measure in (("known", measure_known), ("live", partial(measure_live, live_model=live))):
-            done.part(
-                f"{name} {args.limit or ''}".strip(),
-                lambda measure=measure: measure(args.data, model, settings=settings, place=place, limit=args.limit),
-            )
+        for name, measure in (("known", measure_known), ("live", measure_live)):
+            done.part(f"{name} {args.limit or ''}".strip(),
+                      lambda measure=measure: measure(args.data, model, settings, place, args.limit))  # fmt: skip
     rows = tables(done.content)
     for title, table in rows:
         say(title)
@@ -131,11 +125,10 @@ def tables(content: dict) -> list[tuple[str, list[list]]]:
                         [["", *REAL.values(), "poses"], *rows]))  # fmt: skip
         elif kind == "live":
             heads = ["", "MPJPE, mm", "P-MPJPE, mm", "final MPJPE, mm", "final P-MPJPE, mm"]
-            live = content["facts"].get("live", content["facts"]["checkpoint"])
             out.append((
-                f"the same clips at 25 frames a second: all frames known, and --stream (`{live}`, one hypothesis, "
-                f"one step) that waits {part['wait_ms']:.0f} ms for frames and computes {part['ms']:.0f} ms a frame "
-                "on one thread", [heads, ["all frames known", *part["whole"]], ["--stream", *part["live"]]],
+                f"the same clips at 25 frames a second: all frames known, and --stream (one hypothesis, one step) that "
+                f"waits {part['wait_ms']:.0f} ms for frames and computes {part['ms']:.0f} ms a frame on one thread",
+                [heads, ["all frames known", *part["whole"]], ["--stream", *part["live"]]],
             ))  # fmt: skip
         else:
             out.append((f"{part['clips']} clips, {part['frames']} frames of held-out performers under random cameras",

@@ -28,16 +28,11 @@ from common.wild.tracking import Track
 STEP = 2  # of the recordings' frames: a video of 25 frames a second
 
 
-def measure_live(
-    folder: Path, model: Opened, live_model: Opened, settings: WildSettings, place: Place, limit: int | None = None
-) -> dict:
-    """{"whole" | "live": errors in mm of `positions_raw` and `positions`}, and milliseconds of computing a frame.
-
-    `model` lifts the whole clip, `live_model` frame by frame.
-    """
+def measure_live(folder: Path, model: Opened, settings: WildSettings, place: Place, limit: int | None = None) -> dict:
+    """{"whole" | "live": errors in mm of `positions_raw` and `positions`}, and milliseconds of computing a frame."""
     rows: dict[str, list] = {"whole": [], "live": [], "ms": []}
     clips = views_of(folder)[:limit]
-    delay = min(settings.lifting.delay, live_model.card["frames"] // 2)
+    delay = min(settings.lifting.delay, model.card["frames"] // 2)
     quick = replace(settings, sampling=replace(settings.sampling, **STREAM))
     for _, camera, truth, pixels in tqdm(clips, desc="live", unit="clip"):
         focal = float(np.mean(camera.intrinsics[:2])) * camera.width / 2
@@ -48,7 +43,7 @@ def measure_live(
         whole = lift_people(model, [Track(0, 0, seen)], H36M_17, FPS / STEP, told, asked, place)[0]
         with tempfile.TemporaryDirectory() as out:
             raw = stream_person(
-                seen[:, None], H36M_17, live_model, FPS / STEP, told, sampling_of(brief), place, Path(out),
+                seen[:, None], H36M_17, model, FPS / STEP, told, sampling_of(brief), place, Path(out),
                 threshold=asked.input.threshold, delay=delay, smoothing=asked.lifting.root_smoothing,
                 say=lambda line: None,
             )  # fmt: skip
@@ -60,7 +55,7 @@ def measure_live(
                 [error for kind in ("positions_raw", "positions") for error in errors(person[kind], truth)]
             )
     means = {name: [mean_of(column) for column in np.array(rows[name]).T] for name in ("whole", "live")}
-    wait = 1000 * delay / live_model.fps
+    wait = 1000 * delay / model.fps
     return {"clips": len(clips), **means, "ms": float(np.median(rows["ms"])), "wait_ms": wait}
 
 

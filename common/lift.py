@@ -29,7 +29,7 @@ from common.files.limits import understanding
 from common.files.poses import Person
 from common.files.writing import writable
 from common.geometry.skeleton import Skeleton
-from common.settings.wild import CALL, DEFAULT, FOLDER, LIVE, SAVE, OutputSettings, WildSettings, settings_of
+from common.settings.wild import CALL, DEFAULT, FOLDER, SAVE, OutputSettings, WildSettings, settings_of
 from common.wild.inputs import Source, read_source, source_of_array
 from common.wild.lifting import open_model
 from common.wild.outputs import grounded, write_about, write_model, write_videos
@@ -127,11 +127,11 @@ def open_all(
     return [Lifter(model, place, gpu, say) for model in named([open_model(path, place, unit) for path in paths])]
 
 
-def checkpoints(folders: Sequence[str] | None, files: Sequence[str] | None, *, live: bool = False) -> list[Path]:
-    """The files of every -c with its --evaluate, by default the checkpoint that is shipped; `live`: for --stream."""
+def checkpoints(folders: Sequence[str] | None, files: Sequence[str] | None) -> list[Path]:
+    """The files of every -c with its --evaluate, by default the checkpoint that is shipped."""
     if folders and not files:
         raise UserError("-c names a folder; say also which file of it: --evaluate FILE")
-    return pairs(folders or [str(ROOT / FOLDER)], files or [LIVE if live else DEFAULT])
+    return pairs(folders or [str(ROOT / FOLDER)], files or [DEFAULT])
 
 
 def people_in(source: Source, say: Say) -> list[Track]:

@@ -42,7 +42,7 @@ def _main(description: str | None, argv: list[str]) -> int:
     if settings.output.check:
         say(f"written: {check(settings, folder)}")
         return 0
-    paths = checkpoints(settings.lifting.checkpoint, settings.lifting.evaluate, live=settings.lifting.stream)
+    paths = checkpoints(settings.lifting.checkpoint, settings.lifting.evaluate)
     lifters = open_all(paths, place, unit=settings.lifting.unit)
     for lifter in lifters:
         say(f"{lifter.model.name}: {lifter.trained_on}")

@@ -14,7 +14,6 @@ from common.settings.lifting import EvaluationSettings
 from common.settings.ranges import FPS, PIXELS, SEED, UNIT, WHOLE, real
 
 FOLDER, DEFAULT = "checkpoint/open", "open_mixste_27f.bin"
-LIVE = "open_mixste_27f.bin"  # what --stream takes
 LENS = 0.85  # focal length over the image's longer side where none is given: a phone's main camera when it films
 LARGEST_SIDE = 1 << 16  # pixels
 THRESHOLD = 0.3  # confidence below which a joint counts as missing
@@ -111,7 +110,7 @@ class LiftingSettings:
     )
     evaluate: list[str] | None = flag(
         "--evaluate",
-        help=f"file of that folder; once for each -c (default: {DEFAULT}; with --stream {LIVE})",
+        help=f"file of that folder; once for each -c (default: {DEFAULT})",
         repeat=True,
     )
     aggregate: str = flag(

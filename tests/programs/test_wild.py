@@ -14,9 +14,8 @@ from common.files.poses import read_poses
 from common.files.video import video_info, write_video
 from common.geometry.ground import on_ground
 from common.geometry.skeleton import H36M_17
-from common.lift import checkpoints
 from common.programs.wild import main
-from common.settings.wild import DEFAULT, FOLDER, LIVE, read_settings
+from common.settings.wild import DEFAULT, FOLDER, read_settings
 from common.wild import inputs
 from common.wild.lifting import camera_of
 from common.wild.live import at_rate, clean_stream, follow
@@ -343,8 +342,6 @@ def test_who_is_mostly_unseen_is_left_out_and_every_step_has_a_flag(tmp_path, ti
 
 
 def test_a_stream_takes_few_steps_unless_told():
-    assert checkpoints(None, None) == [OPEN]
-    assert checkpoints(None, None, live=True) == [OPEN.with_name(LIVE)] and OPEN.with_name(LIVE).is_file()
 
     def sampling(*typed):
         asked = read_settings(["x.npy", *typed])[0].sampling
