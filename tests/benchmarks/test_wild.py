@@ -137,12 +137,13 @@ def test_a_run_over_everything_writes_its_page(tmp_path, pair):
         subject["Walk"][:, list(H36M_17_OF_32)] = walker(100)
     np.savez(tmp_path / "data_3d_h36m.npz", positions_3d=np.array(takes, dtype=object))
     page = tmp_path / "page.md"
-    page.write_text("before <!-- wild --> old <!-- end wild --> after", encoding="utf-8")
+    page.write_text("before <!-- wild --> stale <!-- end wild --> after", encoding="utf-8")
     command = [str(tmp_path), "--real", str(tmp_path / "studio"), "-c", str(tmp_path / "model" / "tiny.bin"),
                "--json", str(tmp_path / "r.json"), "--limit", "1", "--write", str(page)]  # fmt: skip
     assert wild.main(command) == 0
     text = page.read_text("utf-8")
-    assert "old" not in text and text.startswith("before") and text.endswith("after")
+    assert "stale" not in text and text.startswith("before") and text.endswith("after")
+    assert "final, `--height` told" in text and "the same with `--height`" in text
     assert "MediaPipe" in text and "sliding" in text and "R_Agg 1.25" in text and "final, person 1" in text
     content = json.loads((tmp_path / "r.json").read_text("utf-8"))
     final = content["parts"]["known 1"]["positions"]
