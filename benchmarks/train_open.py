@@ -157,9 +157,8 @@ def _main(description: str, argv: list[str] | None) -> int:
     lifter = checkpoint.make_lifter(card).to(place.device)
     if args.start:
         first = checkpoint.load(args.start)
-        if first["card"]["model"] != args.model or first["card"]["sizes"] | {"frames": 0} != card["sizes"] | {
-            "frames": 0
-        }:
+        sizes = first["card"]["sizes"] | {"frames": args.frames}
+        if first["card"]["model"] != args.model or sizes != card["sizes"]:
             raise UserError(f"{args.start}: another network than --model, -cs, -dep and --heads say")
         checkpoint.same_objective(first["card"], card, str(args.start))
         lifter.denoiser.load_state_dict(stretched(first["weights"], args.frames))
@@ -180,9 +179,8 @@ def _main(description: str, argv: list[str] | None) -> int:
         average=args.average,
     )
 
-    draw = (
-        partial(plain_views, takes) if args.plain else partial(training_views, takes, args.seed, args.frames // 2 + 1)
-    )
+    least = args.frames // 2 + 1
+    draw = partial(plain_views, takes) if args.plain else partial(training_views, takes, args.seed, least)
     clips_of = Ahead(draw, args.workers)
 
     def source(epoch: int) -> Windows:
@@ -242,9 +240,8 @@ def finish(args, card: dict, place: Place, trainer: LifterTrainer) -> None:
     tests = {"random cameras": views(held, 0, 2)}
     if not args.hold and (args.data / "data_2d_h36m_cpn_ft_h36m_dbb.npz").is_file():
         tests["Human3.6M's cameras"] = [at_rate(c) for c in load_h36m(args.data, "cpn_ft_h36m_dbb", list(HELD_OUT))]
-    card["errors_mm"] = {
-        n: figures(card, score(lifter, args.frames, clips, place, 5, 5), clips) for n, clips in tests.items()
-    }
+    errors = {name: score(lifter, args.frames, clips, place, 5, 5) for name, clips in tests.items()}
+    card["errors_mm"] = {name: figures(card, errors[name], clips) for name, clips in tests.items()}
     fields = ("batch", "learning_rate", "weight_decay", "amp", "times", "average")
     card["recipe"] = {k: v for k, v in asdict(trainer.recipe).items() if k in fields}
     card["recipe"] |= {"varied": not args.plain, "steps": trainer.steps_done, "minutes": round(trainer.seconds / 60, 1)}

@@ -109,9 +109,7 @@ class LiftingSettings:
         "-c", "--checkpoint", help=f"checkpoint folder; several: compared (default: {FOLDER})", repeat=True
     )
     evaluate: list[str] | None = flag(
-        "--evaluate",
-        help=f"file of that folder; once for each -c (default: {DEFAULT})",
-        repeat=True,
+        "--evaluate", help=f"file of that folder; once for each -c (default: {DEFAULT})", repeat=True
     )
     aggregate: str = flag(
         "--aggregate",
