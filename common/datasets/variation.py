@@ -29,8 +29,17 @@ SPREAD = {"hips": 0.1, "thighs": 0.05, "shins": 0.05, "trunk": 0.06, "head": 0.1
 OTHERS = 0.06  # of a bone that is none of these
 ADULT = (0.0, 0.06)  # mean and spread of an adult's log size
 CHILD = (0.55, 0.95)  # a child's size, as shares of the usual
-CHILDREN = 0.05  # of all people
-HEAD_KEEPS = 0.6  # a child of half the size has a head 0.5 ** (1 - 0.6) as large as an adult's
+CHILDREN = 0.1  # of all people
+# A child's parts are its size to this power: large heads, long trunks, short legs (Snyder et al. 1977).
+GROWTH = {
+    "hips": 0.95,
+    "thighs": 1.12,
+    "shins": 1.12,
+    "trunk": 0.92,
+    "head": 0.4,
+    "shoulders": 0.95,
+    "arms": 1.05,
+}
 
 
 def bones(poses: np.ndarray, skeleton: Skeleton) -> np.ndarray:
@@ -69,8 +78,10 @@ def with_proportions(
     """
     child = rng.random() < CHILDREN
     size = rng.uniform(*CHILD) if child else np.exp(rng.normal(*ADULT))
-    factors = {part: size * np.exp(rng.normal(0, spread)) for part, spread in SPREAD.items()}
-    factors["head"] *= size**-HEAD_KEEPS if child else 1.0
+    factors = {
+        part: (size ** GROWTH[part] if child else size) * np.exp(rng.normal(0, spread))
+        for part, spread in SPREAD.items()
+    }
     parts = bones(poses, skeleton)
     for joint, _ in skeleton.edges:
         part = _part(skeleton.joints[joint])

@@ -37,7 +37,8 @@ def write_trc(
     """Write absolute joint positions (T, J, 3), metres, of one person.
 
     frame: 'camera' (x right, y down, z forward) or 'world' (z up), turned to y up; first: the video frame of row 0, so
-    that time is the video's; unit: 'm' or 'mm'. A joint that is not finite is left empty, as OpenSim expects a gap.
+    that time is the video's; unit: 'm' or 'mm'. A joint that is not finite is written as nan,
+    which OpenSim reads as a gap; an empty field at the end of a line it refuses.
     """
     positions = np.asarray(positions, np.float64)
     if positions.ndim != 3 or positions.shape[1:] != (len(skeleton), 3) or unit not in ("m", "mm"):
@@ -53,6 +54,6 @@ def write_trc(
         "\t\t" + "\t".join(f"{axis}{n}" for n in range(1, len(names) + 1) for axis in "XYZ"),
     ]
     for number, row in enumerate(turned.reshape(count, -1), first):
-        values = (f"{value:.6f}" if np.isfinite(value) else "" for value in row)
+        values = (f"{value:.6f}" if np.isfinite(value) else "nan" for value in row)
         lines.append("\t".join([str(number + 1), f"{number / fps:.6f}", *values]))
     save_text(path, "\n".join(lines) + "\n")

@@ -134,7 +134,7 @@ def test_other_skeletons_and_bad_positions(tmp_path, walk):
 @pytest.mark.parametrize("unit", ["m", "mm"])
 def test_trc_is_the_table_that_opensim_reads(tmp_path, walk, unit):
     poses = walk.copy()
-    poses[3, 5] = np.nan
+    poses[3, 5] = poses[4, -1] = np.nan
     write_trc(tmp_path / "a.trc", poses, H36M_17, 25, frame="world", first=50, unit=unit)
     lines = (tmp_path / "a.trc").read_text().splitlines()
     assert lines[0] == "PathFileType\t4\t(X/Y/Z)\ta.trc"
@@ -144,6 +144,7 @@ def test_trc_is_the_table_that_opensim_reads(tmp_path, walk, unit):
     names = [name for name in lines[3].split("\t")[2:] if name]
     assert names[:7] == ["Hip", "RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle"] and names[8] == "Neck"
     assert lines[4].split("\t")[2:6] == ["X1", "Y1", "Z1", "X2"] and all(line.count("\t") == 52 for line in lines[3:])
+    assert all(all(line.split("\t")) for line in lines[5:])  # OpenSim 4.6 refuses an empty field at a line's end
     table = np.genfromtxt(tmp_path / "a.trc", delimiter="\t", skip_header=5)
     np.testing.assert_allclose(table[:, 0], 51 + np.arange(len(walk)))
     np.testing.assert_allclose(table[:, 1], (50 + np.arange(len(walk))) / 25, atol=1e-6)
