@@ -33,7 +33,7 @@ from common.settings.wild import CALL, DEFAULT, FOLDER, SAVE, OutputSettings, Wi
 from common.wild.inputs import Source, read_source, source_of_array
 from common.wild.lifting import open_model
 from common.wild.outputs import grounded, write_about, write_model, write_videos
-from common.wild.people import camera_of, lift_people, odds, told_heights
+from common.wild.people import camera_of, heights, lift_people, odds
 from common.wild.tracking import Track, track
 
 ROOT = Path(__file__).parents[1]
@@ -157,6 +157,7 @@ class LiftedPerson:
     spread: np.ndarray  # (F, J), how far the hypotheses lie apart
     radius: np.ndarray | None  # (F, J), what holds the joint nine times of ten, seen from the root; None: not known
     root: np.ndarray  # (F, 3), the skeleton's root
+    height: float | None  # metres: how tall somebody with these legs and this trunk is; None: neither was seen
     on_ground: np.ndarray  # (F, J, 3), x right, y ahead, z up from the floor; of a level camera where none was found
     keypoints: np.ndarray  # (F, J, 2), the 2D in pixels, gaps filled
     mask: np.ndarray  # (F, J), False where a 2D joint was not seen
@@ -174,6 +175,7 @@ def _person(arrays: Person, skeleton: Skeleton) -> LiftedPerson:
         spread=arrays["spread"],
         radius=arrays.get("radius"),
         root=joints[:, skeleton.root],
+        height=arrays["height"],
         on_ground=grounded(arrays, joints),
         keypoints=arrays["keypoints_2d"],
         mask=arrays["mask"],
@@ -231,7 +233,7 @@ def save(folder: Path, lifted: Sequence[People], output: OutputSettings, already
     facts = {
         "focal_pixels": round(camera.intrinsics[0] * camera.width / 2, 1),
         "focal": "given" if lifting.focal else "assumed",
-        "height": told_heights(lifting),
+        "height": heights(one.arrays, lifting),
         "aggregate": "mean" if lifting.stream else lifting.aggregate,
         "hypotheses": sampling.hypotheses,
         "steps": sampling.sampling_timesteps,

@@ -15,6 +15,7 @@ A person is a dictionary, one form for the writers of this folder:
     mask          (T, J), False where a 2D joint was not seen; optional
     known         (T, J), False where a joint was unseen for so long that its place is a guess; optional
     up, floor     (3,) and a number: a point p is `p @ up - floor` metres above the ground; optional
+    height        metres: how tall somebody with these legs and this trunk is; optional
     truth         (T, J, 3), for evaluations; optional
     label         name shown in pictures; optional
 """
@@ -35,7 +36,7 @@ from common.geometry.skeleton import Skeleton
 
 Person = dict[str, Any]
 
-GROUND = ("up", "floor")
+NUMBERS = ("up", "floor", "height")
 ARRAYS = ("positions", "positions_raw", "hypotheses", "spread", "radius", "keypoints_2d", "mask", "known", "truth")
 
 
@@ -61,7 +62,7 @@ def write_poses(
 
     Its members: ids (P,), fps, units ('m'), frame, joints, parents, model (a JSON text: on what the model was trained),
     and for each person `ID/first`, `ID/positions`, `ID/positions_raw`, `ID/hypotheses`, `ID/spread`, `ID/radius`,
-    `ID/keypoints_2d`, `ID/mask`, `ID/known`, `ID/up`, `ID/floor`.
+    `ID/keypoints_2d`, `ID/mask`, `ID/known`, `ID/up`, `ID/floor`, `ID/height`.
     """
     members: dict[str, np.ndarray] = {
         "ids": np.array([int(person["id"]) for person in people]),
@@ -89,7 +90,7 @@ def write_poses(
                     f"{path}: person {person['id']}: {name} has the shape {array.shape} for {frames} frames"
                 )
             members[f"{person['id']}/{name}"] = array
-        members |= {f"{person['id']}/{name}": np.float32(person[name]) for name in GROUND if name in person}
+        members |= {f"{person['id']}/{name}": np.float32(person[name]) for name in NUMBERS if person.get(name) is not None}
     save_npz(path, **members)
 
 
@@ -100,7 +101,7 @@ def read_poses(path: Path | str) -> tuple[list[Person], float, tuple[str, ...], 
         people = []
         for number in np.atleast_1d(data["ids"]).tolist():
             person: Person = {"id": number, "first": int(data[f"{number}/first"])}
-            person |= {name: data[f"{number}/{name}"] for name in (*ARRAYS, *GROUND) if f"{number}/{name}" in data}
+            person |= {name: data[f"{number}/{name}"] for name in (*ARRAYS, *NUMBERS) if f"{number}/{name}" in data}
             people.append(person)
         fps, joints = float(data["fps"]), tuple(visible(joint) for joint in data["joints"].tolist())
         if not 0 < fps < 1e5:
@@ -108,6 +109,8 @@ def read_poses(path: Path | str) -> tuple[list[Person], float, tuple[str, ...], 
         for person in people:
             if np.shape(person.get("up", (0, 0, 0))) != (3,) or np.shape(person.get("floor", 0)) != ():
                 raise ValueError(f"up and floor of person {person['id']}")
+            if np.shape(person.get("height", 0)) != ():
+                raise ValueError(f"height of person {person['id']}")
             for name in (name for name in ARRAYS if name in person):
                 array = person[name]
                 if array.dtype.kind not in "fiub" or array.ndim < 2 or array.ndim > 4:

@@ -115,9 +115,10 @@ def _stream(settings: WildSettings, lifters: list[Lifter], folder: Path) -> Peop
 
 def _tell(settings: WildSettings, written: list[Path], lifted: list[People]) -> None:
     from common.engine.log import say
-    from common.wild.people import odds
+    from common.wild.people import heights, odds
 
     for people in lifted:
         if line := odds(people.model, people.arrays, settings):
             say(f"{people.model.name}: {line}")
+        say(f"{people.model.name}: heights: {heights(people.arrays, settings.lifting)}")
     say("written: " + ", ".join(str(path) for path in written))

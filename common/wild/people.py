@@ -146,13 +146,14 @@ def _lift(
     return {"id": track.id, "first": track.first, **arrays, **about}
 
 
-def told_heights(asked: LiftingSettings) -> str:
-    """What --height says, in words."""
-    if not asked.height:
-        return "guessed"
-    return ", ".join(
-        f"{'everybody' if n is None else f'person {n}'} {metres:g} m" for n, metres in asked.height.items()
-    )
+def heights(people: Sequence[Person], asked: LiftingSettings) -> str:
+    """How tall people are taken to be, and who told it, in words."""
+    parts = []
+    for person in people:
+        height, told = person.get("height"), told_height(asked, person["id"])
+        if height is not None:
+            parts.append(f"person {person['id']} {height:.2f} m ({'a guess, see --height' if told is None else 'told'})")
+    return ", ".join(parts) or "not known"
 
 
 def check_heights(asked: LiftingSettings, numbers: Sequence[int]) -> None:
@@ -168,22 +169,21 @@ def told_height(asked: LiftingSettings, number: int) -> float | None:
 
 
 def sized(person: Person, asked: LiftingSettings, skeleton: Skeleton, say: Callable[[str], None]) -> Person:
-    """The person as large, and as far away, as its height asks for; as it was where none is told.
+    """The person as large, and as far away, as its height asks for; as it was where none is told. With its `height`.
 
     What the picture shows stays the same: a camera cannot tell a child from somebody taller behind it.
     """
     number = person["id"]
     height = told_height(asked, number)
-    if height is None:
-        return person
     present = np.isfinite(person["positions"]).all((1, 2))
     lifted = stature(person["hypotheses"][:, present], skeleton, person["known"][present])
-    if lifted is None:
-        say(f"person {number}: neither legs nor trunk seen, so the {height:.2f} m that were told give no size")
-        return person
+    if height is None or lifted is None:
+        if height is not None:
+            say(f"person {number}: neither legs nor trunk seen, so the {height:.2f} m that were told give no size")
+        return person | {"height": lifted}
     say(f"person {number}: {height:.2f} m tall, as told; lifted at {lifted:.2f} m")
     lengths = [key for key in ("positions", "hypotheses", "spread") if key in person]
-    return person | {key: person[key] * np.float32(height / lifted) for key in lengths}
+    return person | {key: person[key] * np.float32(height / lifted) for key in lengths} | {"height": height}
 
 
 def bodies_of_stream(

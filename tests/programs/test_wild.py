@@ -230,8 +230,12 @@ def test_who_is_as_tall_as_told_stands_as_far_as_that(tmp_path, keypoints, tiny,
     said = capsys.readouterr().err
     assert "person 1: 1.20 m tall, as told; lifted at" in said and "person 0: " not in said
     told, guess = (read_poses(tmp_path / name / "poses.npz")[3]["height"] for name in ("told", "guess"))
-    assert told == "person 1 1.2 m" and guess == "guessed"
+    assert told.endswith(", person 1 1.20 m (told)") and f"heights: {told}" in said
+    guessed = " m (a guess, see --height)"
+    assert told.count(guessed) == 1 and guess.count(guessed) == 2 and f"heights: {guess}" in said
     guess, told = (read_poses(tmp_path / name / "poses.npz")[0] for name in ("guess", "told"))
+    for person in (*guess, *told):
+        assert abs(person["height"] - stature(person["hypotheses"], H36M_17, person["known"])) < 1e-5
     np.testing.assert_array_equal(guess[0]["positions"], told[0]["positions"])
     guess, told = guess[1], told[1]
     size = stature(told["hypotheses"], H36M_17, told["known"])
