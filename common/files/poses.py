@@ -90,7 +90,8 @@ def write_poses(
                     f"{path}: person {person['id']}: {name} has the shape {array.shape} for {frames} frames"
                 )
             members[f"{person['id']}/{name}"] = array
-        members |= {f"{person['id']}/{name}": np.float32(person[name]) for name in NUMBERS if person.get(name) is not None}
+        told = {name: person[name] for name in NUMBERS if person.get(name) is not None}
+        members |= {f"{person['id']}/{name}": np.float32(value) for name, value in told.items()}
     save_npz(path, **members)
 
 

@@ -152,7 +152,8 @@ def heights(people: Sequence[Person], asked: LiftingSettings) -> str:
     for person in people:
         height, told = person.get("height"), told_height(asked, person["id"])
         if height is not None:
-            parts.append(f"person {person['id']} {height:.2f} m ({'a guess, see --height' if told is None else 'told'})")
+            source = "a guess, see --height" if told is None else "told"
+            parts.append(f"person {person['id']} {height:.2f} m ({source})")
     return ", ".join(parts) or "not known"
 
 
