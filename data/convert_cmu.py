@@ -236,9 +236,8 @@ def convert(options: argparse.Namespace) -> None:
         protect(out)
     found = look_through(options.root, options.leave_out)
     try_writing(out)
-    takes = read_takes(options.root, found, options.at_60)
-    if options.more:
-        takes += cmu.converted_takes(options.more, {take.performer for take in takes})
+    more = cmu.converted_takes(options.more, set(map(performer_of, found.takes))) if options.more else []
+    takes = read_takes(options.root, found, options.at_60) + more
     takes, lengths = hold_bones(takes)
     files = cut(takes, random, options.detector, options.seed)
     made = {"detector": options.detector, "seed": options.seed}
