@@ -1,7 +1,7 @@
 """What sampling costs and what it gives, over hypotheses, steps, samplers, with and without the mirrored body.
 
     python -m benchmarks.sweep -c checkpoint/open --evaluate open_mixste_27f.bin --data-root DIR --downsample 2 \\
-        --json sweep.json --label shipped --picture sweep.png
+        --json sweep.json --label shipped --picture sweep.png --write docs/sampling.md
 
 Takes the main program's data flags; scores every fourth window of the test set. The noise of H = 1, 2 and 5 is the
 beginning of that of H = 20. P_Agg at the last step, under both protocols, with the seconds of one thread for a window;
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.compare import write_between_markers
 from benchmarks.paired import bootstrap
 from common.datasets import load_clips
 from common.datasets.windows import Windows
@@ -203,25 +204,41 @@ def _with_frontier(rows: list[dict]) -> list[dict]:
 
 
 def table(label: str, run: dict) -> str:
-    """Markdown: the reference, the frontier, and the six points of calibration."""
+    """Markdown: the reference and the frontier with their intervals, then all that was measured."""
     rows = rows_of(run)
-    head = "| sampler | H | K | flip | calls | P_Agg, mm | against H=20, K=10 | P-MPJPE, mm | ms a window |"
-    lines = [f"{label}: {run['windows']} windows, {run['frames']} frames, {run['takes']} takes.", "", head]
-    lines.append("|---|" + "---:|" * 8)
+    lines = [
+        f"**{label}** (`{run['checkpoint']}`, {run['model']}): {run['windows']} windows, {run['frames']:,} frames of "
+        f"{run['takes']} takes; ECE of {run['odds_windows']} windows. What is on the frontier, and the reference:",
+        "",
+        "| sampler | H | K | mirrored | calls | P_Agg, mm | against H=20, K=10 | P-MPJPE, mm | ms a window |",
+        "|---|" + "---:|" * 8,
+    ]
     for row in (r for r in rows if r["frontier"] or r["reference"]):
         how = row["how"]
-        cells = [how.sampler, row["H"], how.steps, "yes" if how.flip else "no", row["calls"], f"{row['mm']:.2f}"]
+        cells = [f"`{how.sampler}`", row["H"], how.steps, _yes(how.flip), row["calls"], f"{row['mm']:.2f}"]
         cells += [f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})", f"{row['p_mm']:.2f}"]
         lines.append("| " + " | ".join(map(str, [*cells, f"{1000 * row['seconds']:.0f}"])) + " |")
-    lines += [
-        "",
-        f"| sampler | K | flip | calls a hypothesis | ECE, {run['odds_windows']} windows |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for how in (how for how in CALIBRATED if how.name in run["ece"]):
-        flip = "yes" if how.flip else "no"
-        lines.append(f"| {how.sampler} | {how.steps} | {flip} | {how.calls(1)} | {run['ece'][how.name]:.3f} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_everything(run)])
+
+
+def _everything(run: dict) -> list[str]:
+    """A Markdown table, a line for each way to sample, cheapest first."""
+    lines = ["| sampler | K | mirrored | calls a hypothesis | H=1 | H=2 | H=5 | H=20 | ECE |", "|---|" + "---:|" * 8]
+    measured: dict[How, list[How]] = {}
+    for how in WAYS:
+        if how.name in run["points"] or how.name in run["ece"]:
+            measured.setdefault(how.same, []).append(how)
+    for how, ways in sorted(measured.items(), key=lambda item: item[0].calls(1)):
+        point, ece = run["points"].get(how.name), [run["ece"][w.name] for w in ways if w.name in run["ece"]]
+        samplers = "all" if how.steps == 1 else ", ".join(f"`{way.sampler}`" for way in ways)
+        cells = [samplers, how.steps, _yes(how.flip), how.calls(1)]
+        cells += [f"{point[str(h)]['mm']:.1f}" if point else "" for h in HYPOTHESES]
+        lines.append("| " + " | ".join(map(str, [*cells, f"{ece[0]:.3f}" if ece else ""])) + " |")
+    return lines
+
+
+def _yes(flip: bool) -> str:
+    return "yes" if flip else "no"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -230,12 +247,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--label", help="name of this checkpoint in the file (default: its objective)")
     parser.add_argument("--every", type=COUNT, default=4, help="score every n-th window (default: 4)")
     parser.add_argument("--odds-every", type=COUNT, default=64, help="calibrate on every n-th (default: 64)")
+    parser.add_argument(
+        "--show", action="store_true", help="measure nothing: tables and picture of what is in the file"
+    )
     parser.add_argument("--picture", type=Path, help="draw the frontier of all checkpoints in the file")
+    parser.add_argument("--write", type=Path, help="page between whose markers the tables go")
     own, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     return guarded(_run, own, rest)
 
 
 def _run(own: argparse.Namespace, rest: list[str]) -> None:
+    content = read_json(own.json) if own.json.exists() or own.show else {}
+    if own.show and rest:
+        raise UserError(f"--show measures nothing: {' '.join(rest)} has no place beside it")
+    if not own.show:
+        measure(own, rest, content)
+    tables = [table(name, one) for name, one in content.items()]
+    print("\n\n".join(tables))
+    if own.write:
+        write_between_markers(own.write, "sweep", "\n\n".join(tables))
+    if own.picture:
+        from benchmarks.sweep_picture import draw  # Matplotlib: slow to import
+
+        draw(own.picture, {name: rows_of(one) for name, one in content.items()})
+
+
+def measure(own: argparse.Namespace, rest: list[str], content: dict) -> None:
+    """Measure the checkpoint that the flags name into `content`, which is written to --json after every point."""
     settings, _ = read_settings("h36m", rest)
     place = devices.join(settings.run.gpu, say)
     path = checkpoint.find(Path(settings.run.checkpoint), settings.task.evaluate)
@@ -255,19 +293,12 @@ def _run(own: argparse.Namespace, rest: list[str]) -> None:
         "takes": len({(clips[c].subject, clips[c].action) for c in windows.clip_of[rows.numpy()]}),
         "threads": torch.get_num_threads(),
     }
-    content = read_json(own.json) if own.json.exists() else {}
     label = own.label or facts["objective"]
     run = content.setdefault(label, {**facts, "points": {}, "ece": {}})
     if other := [key for key, value in facts.items() if run[key] != value]:
         raise UserError(f"{own.json}: {label} has another {', '.join(other)}; give another --label or --json")
     bench = Bench(opened, windows, sampling_of(settings, opened.card, place), place)
     sweep(bench, run, rows, odds_rows, lambda: save_json(own.json, content))
-    for name, one in content.items():
-        print(table(name, one) + "\n")
-    if own.picture:
-        from benchmarks.sweep_picture import draw  # Matplotlib: slow to import
-
-        draw(own.picture, {name: rows_of(one) for name, one in content.items()})
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def run(folder, *more) -> dict:
 
 def test_it_agrees_with_an_evaluation_and_goes_on(folder, little, monkeypatch, capsys):
     picture = folder / "sweep.png"
-    content = run(folder, "--every", "1", "--odds-every", "8", "--picture", str(picture))
+    page = folder / "page.md"
+    content = run(folder, "--every", "1", "--odds-every", "8", "--picture", str(picture), "--write", str(page))
     points = content["x0"]["points"]
     for hypotheses in (2, 5):
         more = f"--evaluate last.bin --p2 -num_proposals {hypotheses} -sampling_timesteps 2"
@@ -45,7 +46,14 @@ def test_it_agrees_with_an_evaluation_and_goes_on(folder, little, monkeypatch, c
     assert all(0 <= value <= 0.5 for value in content["x0"]["ece"].values()) and len(content["x0"]["ece"]) == 2
     assert picture.stat().st_size > 10_000
     out = capsys.readouterr().out
-    assert "| ddim | 20 | 10 | yes | 400 |" in out and "+0.00 (+0.00 to +0.00)" in out
+    assert "| `ddim` | 20 | 10 | yes | 400 |" in out and "+0.00 (+0.00 to +0.00)" in out
+    both = " | ".join(f"{points['euler K=2'][str(h)]['mm']:.1f}" for h in sweep.HYPOTHESES)
+    line = f"| `euler`, `dpm++` | 2 | no | 2 | {both} | {content['x0']['ece']['euler K=2']:.3f} |"
+    assert line in out and line in page.read_text("utf-8")
+    picture.unlink()
+    shown = ["--json", str(folder / "sweep.json"), "--show", "--picture", str(picture)]
+    assert sweep.main(shown) == 0 and line in capsys.readouterr().out and picture.stat().st_size > 10_000
+    assert sweep.main([*shown, "-c", "there"]) == 2 and "--show" in capsys.readouterr().err
     monkeypatch.setattr(sweep.Bench, "errors", None)  # nothing is left to measure
     monkeypatch.setattr(sweep.Bench, "calibration", None)
     assert run(folder, "--every", "1", "--odds-every", "8") == content
