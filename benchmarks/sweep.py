@@ -174,7 +174,7 @@ def sweep(bench: Bench, run: dict, rows: Tensor, odds_rows: Tensor, save) -> Non
 def rows_of(run: dict) -> list[dict]:
     """Every point that is measured, each once, cheapest first.
 
-    how, H, calls, seconds, mm, p_mm, ece, the difference to the reference with its interval, and whether the row is the
+    how, H, calls, seconds, mm, p_mm, the difference to the reference with its interval, and whether the row is the
     reference and whether it lies on the frontier.
     """
     reference = _as_run(run["points"][REFERENCE.name]["20"])
@@ -183,7 +183,7 @@ def rows_of(run: dict) -> list[dict]:
         for hypotheses in HYPOTHESES:
             point = run["points"][how.name][str(hypotheses)]
             difference, low, high = bootstrap([_as_run(point)], [reference], "mm", 2000)
-            row = {"how": how, "H": hypotheses, "calls": how.calls(hypotheses), "ece": run["ece"].get(how.name)}
+            row = {"how": how, "H": hypotheses, "calls": how.calls(hypotheses)}
             row |= {key: point[key] for key in ("mm", "p_mm", "seconds")}
             row["reference"] = how == REFERENCE and hypotheses == 20
             out.append(row | {"difference": difference, "low": low, "high": high})
@@ -261,7 +261,7 @@ def _run(own: argparse.Namespace, rest: list[str]) -> None:
     if own.show and rest:
         raise UserError(f"--show measures nothing: {' '.join(rest)} has no place beside it")
     if not own.show:
-        measure(own, rest, content)
+        measure_checkpoint(own, rest, content)
     tables = [table(name, one) for name, one in content.items()]
     print("\n\n".join(tables))
     if own.write:
@@ -272,7 +272,7 @@ def _run(own: argparse.Namespace, rest: list[str]) -> None:
         draw(own.picture, {name: rows_of(one) for name, one in content.items()})
 
 
-def measure(own: argparse.Namespace, rest: list[str], content: dict) -> None:
+def measure_checkpoint(own: argparse.Namespace, rest: list[str], content: dict) -> None:
     """Measure the checkpoint that the flags name into `content`, which is written to --json after every point."""
     settings, _ = read_settings("h36m", rest)
     place = devices.join(settings.run.gpu, say)

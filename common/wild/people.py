@@ -178,10 +178,11 @@ def sized(person: Person, asked: LiftingSettings, skeleton: Skeleton, say: Calla
     height = told_height(asked, number)
     present = np.isfinite(person["positions"]).all((1, 2))
     lifted = stature(person["hypotheses"][:, present], skeleton, person["known"][present])
-    if height is None or lifted is None:
-        if height is not None:
-            say(f"person {number}: neither legs nor trunk seen, so the {height:.2f} m that were told give no size")
+    if height is None:
         return person | {"height": lifted}
+    if lifted is None:
+        say(f"person {number}: neither legs nor trunk seen, so the {height:.2f} m that were told give no size")
+        return person | {"height": None}
     say(f"person {number}: {height:.2f} m tall, as told; lifted at {lifted:.2f} m")
     lengths = [key for key in ("positions", "hypotheses", "spread") if key in person]
     return person | {key: person[key] * np.float32(height / lifted) for key in lengths} | {"height": height}
