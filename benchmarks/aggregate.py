@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from benchmarks.wild import ROOT, Results, put_into_page
 from common.datasets.clips import Clip
 from common.datasets.h36m import load_h36m
 from common.datasets.windows import Windows
+from common.diffusion.lifter import Flip
 from common.door import guarded
 from common.engine import chunks
 from common.engine.cards import trained_on
@@ -36,6 +37,7 @@ from common.engine.evaluate import Sampling, evidence_of, load_of, sample
 from common.engine.log import say
 from common.engine.opening import Opened
 from common.geometry.camera import fit_root, undistort
+from common.geometry.skeleton import Skeleton
 from common.scoring.hypotheses import (
     AGGREGATIONS,
     Evidence,
@@ -46,19 +48,21 @@ from common.scoring.hypotheses import (
 )
 from common.scoring.metrics import bone_lengths, joint_errors, mpjpe, n_mpjpe, p_mpjpe
 from common.scoring.tables import fixed_width
-from common.settings.wild import DEFAULT, FOLDER
+from common.settings.wild import DEFAULT, FOLDER, InputSettings, WildSettings
 from common.wild.lifting import open_model
+from common.wild.people import height_rule
 from common.wild.skeletons import stature
 
 CHOOSING = ("S6", "S8")
-HYPOTHESES, STEPS = 20, 2
-COUNTS = (20, 5)  # hypotheses, the first of one draw
+STEPS = 2
+COUNTS = (20, 10)  # hypotheses, the first of one draw
+AVERAGED = 5  # hypotheses whose steps average both bodies: as many network calls as 10 of which every other is mirrored
 METRICS = {"mpjpe": mpjpe, "p_mpjpe": p_mpjpe, "n_mpjpe": n_mpjpe}
 FOCAL = (0.75, 0.9, 1.1, 1.25)  # shares of the true focal length that are told
 # Every which window is looked at: all of them would take an hour of one core.
 EVERY = {
-    "h36m": {"judged": 3, "chosen": 12, "focal": 12, "mirrored": 48},
-    "random": {"judged": 1, "chosen": 3, "focal": 5, "mirrored": 12},
+    "h36m": {"judged": 3, "chosen": 12, "focal": 12},
+    "random": {"judged": 1, "chosen": 3, "focal": 5},
 }
 DETECTED = "cpn_ft_h36m_dbb"
 RPEA_BEST, RPEA_TEMPERATURE = 8, 0.005  # hypotheses a joint; screen units
@@ -141,16 +145,24 @@ def weighed_first(poses: Tensor, evidence: Evidence) -> Tensor:
     return with_lengths(pose, lengths, evidence.skeleton)
 
 
+def statures(poses: Tensor, skeleton: Skeleton) -> Tensor:
+    """(..., 1, 1, 1), metres, of poses (..., F, J, 3): one a window."""
+    known = np.ones((poses.shape[-3], len(skeleton)), bool)
+    found = [stature(one[None], skeleton, known) for one in poses.flatten(0, -4).numpy()]
+    return poses.new_tensor(found).reshape(*poses.shape[:-3], 1, 1, 1)
+
+
 def as_tall(poses: Tensor, evidence: Evidence) -> Tensor:
     """S_Agg as tall as the person is, one factor a window: what main_wild.py does with `--height`."""
-    pose, skeleton = s_agg(poses, evidence), evidence.skeleton
+    pose = s_agg(poses, evidence)
+    return pose * (statures(evidence.pose, evidence.skeleton) / statures(pose, evidence.skeleton))
 
-    def tall(x: Tensor) -> Tensor:
-        known = np.ones((x.shape[-3], len(skeleton)), bool)
-        statures = [stature(one[None], skeleton, known) for one in x.flatten(0, -4).numpy()]
-        return x.new_tensor(statures).reshape(*x.shape[:-3], 1, 1, 1)
 
-    return pose * (tall(evidence.pose) / tall(pose))
+def as_guessed(poses: Tensor, evidence: Evidence, rule: Callable[[float], float]) -> Tensor:
+    """S_Agg as tall as the card's `heights` guess, one factor a window: what main_wild.py does without `--height`."""
+    pose = s_agg(poses, evidence)
+    lifted = statures(pose, evidence.skeleton)
+    return pose * (lifted.clone().apply_(rule) / lifted)
 
 
 ROWS: dict[str, Row] = {
@@ -158,8 +170,11 @@ ROWS: dict[str, Row] = {
     "RPEA": rpea,
     "as tall": as_tall,
 }
-LABELS = {"J_Agg": "J_Agg, true root", "RPEA": "RPEA, true root", "as tall": "S_Agg, height told"}
-MEANS = ("P_Agg", "mirrored")
+GUESSED = "as guessed"  # a row where the card has `heights`
+ORDER = ("P_Agg", "R_Agg", "S_Agg", GUESSED, "as tall", "J_Agg_fit", "J_Agg", "RPEA")  # in the tables
+LABELS = {"J_Agg": "J_Agg, true root", "RPEA": "RPEA, true root", "as tall": "S_Agg, height told",
+          GUESSED: "S_Agg, height guessed"}  # fmt: skip
+MEANS = ("P_Agg", "S_Agg")  # what is compared where every step averages both bodies
 CANDIDATES: dict[str, tuple[str, Row]] = {
     "median": ("geometric median of the hypotheses", geometric_median),
     "nearest": ("only the half nearest to the mean", nearest_mean),
@@ -186,34 +201,35 @@ def clips_of(folder: Path, subjects: tuple[str, ...], cameras: str, focal: float
 
 
 def measure(
-    model: Opened, clips: list[Clip], every: int, rows: dict[str, Row], hypotheses: int, place: Place, title: str
+    model: Opened,
+    clips: list[Clip],
+    every: int,
+    rows: dict[str, Row],
+    counts: Sequence[int],
+    place: Place,
+    title: str,
+    flip: Flip = "own",
 ) -> dict:
-    """Sums of frame errors, mm, by count of hypotheses, row, metric and clip, and the frames of each clip.
-
-    A row "mirrored" is the mean of as many network calls, half of them of the mirrored body, which there has hypotheses
-    of its own.
-    """
+    """Sums of frame errors, mm, by count of hypotheses (the first of the greatest), row, metric and clip, and the
+    frames of each clip."""
     windows = Windows(clips, model.skeleton, model.card["frames"], device=place.device)
     frames: dict[str, float] = {}
     sums: dict[str, dict] = {}
     seconds = {"sampling": 0.0, "S_Agg": 0.0}
     for part in tqdm(torch.arange(0, len(windows), every).split(4), desc=title, leave=False):
         start = time.process_time()
-        poses = draw(model, windows, part, hypotheses, place)  # (B, 1, H, F, J, 3)
+        poses = draw(model, windows, part, max(counts), place, flip)  # (B, 1, H, F, J, 3)
         seconds["sampling"] += time.process_time() - start
-        own = (
-            mirrored_draws(model, windows, part, hypotheses, place) if "mirrored" in rows else None
-        )  # (B, 1, 2H, F, J, 3)
         batch = windows.batch(part)
         evidence, mask = evidence_of(batch, windows), batch.mask
         keys = [windows.clips[c].key for c in windows.clip_of[part.numpy()]]
         for key, count in zip(keys, mask.sum(1).tolist(), strict=True):
             frames[key] = frames.get(key, 0) + count
-        for count in (n for n in COUNTS if n <= hypotheses):
+        for count in counts:
             for name, row in rows.items():
                 start = time.process_time()
-                pose = row(poses[:, :, :count] if name != "mirrored" else own[:, :, : 2 * count], evidence)[:, 0]
-                if name == "S_Agg" and count == hypotheses:
+                pose = row(poses[:, :, :count], evidence)[:, 0]
+                if name == "S_Agg" and count == max(counts):
                     seconds["S_Agg"] += time.process_time() - start
                 for metric, of in METRICS.items():
                     errors = 1000 * (of(pose, batch.positions_3d) * mask).sum(1)
@@ -223,26 +239,12 @@ def measure(
     return {"frames": frames, "sums": sums, "seconds": seconds, "every": every, "windows": len(windows)}
 
 
-def draw(
-    model: Opened,
-    windows: Windows,
-    part: Tensor,
-    count: int,
-    place: Place,
-    flip: bool = True,
-    flipped: bool = False,
-) -> Tensor:
+def draw(model: Opened, windows: Windows, part: Tensor, count: int, place: Place, flip: Flip) -> Tensor:
     """Hypotheses (B, 1, H, F, J, 3) of some windows at the last step."""
-    batch = windows.batch(part, flipped=torch.full((len(part),), flipped))
+    batch = windows.batch(part)
     sampling = Sampling(count, STEPS, batch=len(part), flip=flip)
     chunks.remember(model.lifter, load_of(batch, sampling), 1)
     return sample(model.lifter, windows, batch, sampling, place)[:, -1:]
-
-
-def mirrored_draws(model: Opened, windows: Windows, part: Tensor, count: int, place: Place) -> Tensor:
-    """(B, 1, 2H, F, J, 3): every second hypothesis is one of the mirrored body, mirrored back."""
-    straight, turned = (draw(model, windows, part, count, place, flip=False, flipped=f) for f in (False, True))
-    return torch.stack([straight, model.lifter.flip(turned)], 3).flatten(2, 3)
 
 
 def errors_of(part: dict, count: int, row: str, metric: str) -> dict:
@@ -267,36 +269,46 @@ def tables(content: dict) -> list[tuple[str, list[list]]]:
         part = parts.get(f"judged {cameras} 1")
         for count in COUNTS if part else ():
             rows: list[list] = [["", "MPJPE", "against `P_Agg`", "P-MPJPE", "against `P_Agg`", "N-MPJPE"]]
-            for name in ROWS:
+            for name in (n for n in ORDER if n in part["sums"][str(count)]):
                 cells = [mean(part, count, name, "mpjpe"), against(part, count, name, "mpjpe")]
                 cells += [mean(part, count, name, "p_mpjpe"), against(part, count, name, "p_mpjpe")]
                 rows.append([LABELS.get(name, name), *cells, mean(part, count, name, "n_mpjpe")])
             out.append((f"S9 and S11, {CAMERAS[cameras]}, H = {count}{facts(part)}", rows))
-    shown = ("P_Agg", "S_Agg", "RPEA", "as tall")
+    told = next(iter(parts.values()), {}).get("sums", {}).get(str(COUNTS[-1]), ())
+    shown = [name for name in ORDER if name in told and name not in ("R_Agg", "J_Agg", "J_Agg_fit")]
     rows = [["focal length", *(f"{CAMERAS[c]}: {LABELS.get(n, n)}" for c in CAMERAS for n in shown)]]
     for focal in (FOCAL[0], FOCAL[1], 1, *FOCAL[2:]):
         found = [parts.get(f"judged {cameras} {focal:g}") for cameras in CAMERAS]
         if all(found):
-            cells = [mean(p, 5, name, "mpjpe") for p in found for name in shown]
+            cells = [mean(p, COUNTS[-1], name, "mpjpe") for p in found for name in shown]
             rows.append([f"{focal:g}", *cells])
     if len(rows) > 1:
         out.append(
-            ("S9 and S11, MPJPE with a share of the true focal length told, H = 5; fewer windows but for 1", rows)
-        )
+            (f"S9 and S11, MPJPE with a share of the true focal length told, H = {COUNTS[-1]}; fewer windows but for 1",
+             rows)
+        )  # fmt: skip
+    rows = [["", *(f"{CAMERAS[c]}: {m}" for c in CAMERAS for m in ("MPJPE", "P-MPJPE"))]]
+    for kind, who in (("judged", "S9 and S11"), ("chosen", "S6 and S8")):
+        own, averaged = ([parts.get(f"{what} {c} 1") for c in CAMERAS] for what in (kind, f"averaged {kind}"))
+        for name in MEANS if all(own) and all(averaged) else ():
+            for label, found, count in (
+                (f"{AVERAGED} averaged", averaged, AVERAGED),
+                (f"{COUNTS[-1]} of their own", own, COUNTS[-1]),
+            ):
+                cells = [mean(p, count, name, m) for p in found for m in ("mpjpe", "p_mpjpe")]
+                rows.append([f"{who}, `{name}` of {label}", *cells])
+    if len(rows) > 1:
+        out.append(("As many network calls: hypotheses that average both bodies, or every other one mirrored", rows))
     chosen = [parts.get(f"chosen {cameras} 1") for cameras in CAMERAS]
     if all(chosen):
         rows = [["", *(f"{CAMERAS[c]}: {m}" for c in CAMERAS for m in ("MPJPE", "P-MPJPE"))]]
         base = [mean(p, 20, "P_Agg", m) for p in chosen for m in ("mpjpe", "p_mpjpe")]
         rows.append(["`P_Agg`", *base])
         labels = {"R_Agg": "`R_Agg`", "S_Agg": "`S_Agg`", "RPEA": "RPEA, true root"}
-        for name, label in labels.items() | {n: text for n, (text, _) in CANDIDATES.items()}.items():
+        labels |= {GUESSED: "`S_Agg`, height guessed"} if GUESSED in chosen[0]["sums"]["20"] else {}
+        for name, label in (labels | {n: text for n, (text, _) in CANDIDATES.items()}).items():
             cells = [mean(p, 20, name, m) for p in chosen for m in ("mpjpe", "p_mpjpe")]
             rows.append([label, *(f"{a - b:+.2f}" for a, b in zip(cells, base, strict=True))])
-        mirrored = [parts.get(f"mirrored {cameras}") for cameras in CAMERAS]
-        if all(mirrored):
-            cells = [[mean(p, 5, n, m) for p in mirrored for m in ("mpjpe", "p_mpjpe")] for n in MEANS]
-            rows.append(["mirrored draws as hypotheses of their own, mean (H = 5, a quarter of the windows)",
-                         *(f"{b - a:+.2f}" for a, b in zip(*cells, strict=True))])  # fmt: skip
         out.append((f"S6 and S8, which chose, against `P_Agg`, H = 20{facts(chosen[0])}", rows))
     return out
 
@@ -323,23 +335,25 @@ def _main(description: str, argv: list[str] | None) -> int:
     place = Place(torch.device("cpu"))
     model = open_model(args.checkpoint, place)
     about = {"checkpoint": file_hash(args.checkpoint), "trained_on": trained_on(model.card)}
-    about |= {"hypotheses": HYPOTHESES, "sampling_timesteps": STEPS}
+    about |= {"hypotheses": COUNTS[0], "sampling_timesteps": STEPS, "mirrored": "own"}
     done = Results(args.json, about)
-    every_row = ROWS | {name: row for name, (_, row) in CANDIDATES.items()}
+    own_rows = dict(ROWS)
+    if rule := height_rule(model, WildSettings(input=InputSettings(input="")), 0):
+        own_rows[GUESSED] = partial(as_guessed, rule=rule)
+    every_row = own_rows | {name: row for name, (_, row) in CANDIDATES.items()}
+    means = {name: AGGREGATIONS[name] for name in MEANS}
 
-    def part(name: str, cameras: str, subjects: tuple[str, ...], every: int, rows: dict, count=HYPOTHESES, focal=1.0):
+    def part(name: str, cameras: str, subjects: tuple, every: int, rows: dict, counts=COUNTS, focal=1.0, flip="own"):
         clips = partial(clips_of, args.data, subjects, cameras, focal)
-        done.part(name, lambda: measure(model, clips(), every, rows, count, place, name))
+        done.part(name, lambda: measure(model, clips(), every, rows, counts, place, name, flip))
 
     for cameras, few in EVERY.items():
-        part(f"judged {cameras} 1", cameras, HELD_OUT, few["judged"], ROWS)
-        part(f"chosen {cameras} 1", cameras, CHOOSING, few["chosen"], every_row)
+        for kind, subjects, rows in (("judged", HELD_OUT, own_rows), ("chosen", CHOOSING, every_row)):
+            part(f"{kind} {cameras} 1", cameras, subjects, few[kind], rows)
+            part(f"averaged {kind} {cameras} 1", cameras, subjects, few[kind], means, (AVERAGED,), flip=True)
     for focal in FOCAL:
         for cameras, few in EVERY.items():
-            part(f"judged {cameras} {focal:g}", cameras, HELD_OUT, few["focal"], ROWS, COUNTS[-1], focal)
-    means = {name: AGGREGATIONS["P_Agg"] for name in MEANS}
-    for cameras, few in EVERY.items():
-        part(f"mirrored {cameras}", cameras, CHOOSING, few["mirrored"], means, COUNTS[-1])
+            part(f"judged {cameras} {focal:g}", cameras, HELD_OUT, few["focal"], own_rows, COUNTS[-1:], focal)
     rows = tables(done.content)
     for title, table in rows:
         say(title)

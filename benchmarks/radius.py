@@ -39,17 +39,32 @@ SEED = 31  # no training has it
 LEAST_FRAMES = 60  # of a piece
 
 
-def pieces_of(folder: Path, subjects: tuple[str, ...], count: int) -> list[Clip]:
-    """Pieces of up to five seconds, every other one varied, drawn evenly from all takes."""
+def pieces_of(folder: Path, subjects: tuple[str, ...], count: int, seed: int = SEED) -> list[Clip]:
+    """Pieces of up to five seconds, half of them varied, drawn evenly from all takes, which are seen anew until there
+    are enough."""
     takes = open_motion.load_takes(folder, subjects)
-    plain, varied = open_motion.views(takes, SEED, 1), open_motion.training_views(takes, SEED, LEAST_FRAMES, 0)
-    rng, chosen = np.random.default_rng(SEED), []
-    for clips in (plain, varied):
-        long = [clip for clip in clips if len(clip) >= LEAST_FRAMES]
-        if not long:
-            raise UserError(f"{folder}: no take of {', '.join(subjects)} lasts {LEAST_FRAMES} frames")
-        chosen += [long[n] for n in rng.permutation(len(long))[: count // 2]]
+    kinds = (
+        lambda n: open_motion.views(takes, seed + 1000 * n, 1),
+        lambda n: open_motion.training_views(takes, seed, LEAST_FRAMES, n),
+    )
+    rng, chosen = np.random.default_rng(seed), []
+    for draw in kinds:
+        left, n = count // 2, 0
+        while left:
+            long = [clip for clip in draw(n) if len(clip) >= LEAST_FRAMES]
+            if not long:
+                raise UserError(f"{folder}: no take of {', '.join(subjects)} lasts {LEAST_FRAMES} frames")
+            chosen += [long[k] for k in rng.permutation(len(long))[:left]]
+            left, n = left - min(left, len(long)), n + 1
     return chosen
+
+
+def subjects_of(path: Path, card: dict) -> tuple[str, ...]:
+    """The training performers that a card names. Raises UserError where it names none."""
+    subjects = tuple(filter(None, (card.get("subjects") or "").split(",")))
+    if not subjects:
+        raise UserError(f"{path}: its card does not name the subjects of its training")
+    return subjects
 
 
 def lifted(model: Opened, clip: Clip, settings: WildSettings, place: Place) -> Person:
@@ -72,15 +87,20 @@ def error_of(person: Person, truth: np.ndarray, root: int) -> np.ndarray:
 def fit(model: Opened, clips: list[Clip], place: Place, settings: WildSettings | None = None) -> dict:
     """The card's `radius`, of the sampler of main_wild.py's defaults."""
     settings = settings or WildSettings(input=InputSettings(input=""))
-    asked, spreads, errors = sampling_of(settings), [], []
+    hypotheses, spreads, errors = settings.sampling.hypotheses, [], []
     for clip in tqdm(clips, desc="radius", unit="piece"):
         person = lifted(model, clip, settings, place)
-        spreads.append(radius.unbiased(person["spread"], asked.hypotheses))
+        spreads.append(radius.unbiased(person["spread"], hypotheses))
         errors.append(error_of(person, clip.positions_3d, model.skeleton.root))
     found = radius.fit(np.concatenate(spreads), np.concatenate(errors))
+    return found | sampler_of(settings) | {"frames": sum(map(len, clips)), "pieces": len(clips)}
+
+
+def sampler_of(settings: WildSettings) -> dict:
+    """What a card says of the sampler that something was fitted with."""
+    asked = sampling_of(settings)
     sampler = {"hypotheses": asked.hypotheses, "steps": asked.steps, "flip": asked.flip, "sampler": asked.sampler}
-    about = {"aggregate": settings.lifting.aggregate, "frames": sum(map(len, clips)), "pieces": len(clips)}
-    return found | sampler | about
+    return sampler | {"aggregate": settings.lifting.aggregate}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,9 +115,7 @@ def _main(description: str, argv: list[str] | None) -> int:
     args = parser.parse_args(argv)
     place = Place(torch.device("cpu"))
     content = checkpoint.load(args.checkpoint)
-    subjects = tuple(filter(None, (content["card"].get("subjects") or "").split(",")))
-    if not subjects:
-        raise UserError(f"{args.checkpoint}: its card does not name the subjects of its training")
+    subjects = subjects_of(args.checkpoint, content["card"])
     model = open_model(args.checkpoint, place)
     content["card"]["radius"] = fit(model, pieces_of(args.data, subjects, args.pieces), place)
     checkpoint.save(args.checkpoint, content)

@@ -27,11 +27,11 @@ from benchmarks.compare import write_between_markers
 from benchmarks.paired import bootstrap
 from common.datasets import load_clips
 from common.datasets.windows import Windows
-from common.diffusion.noise import window_noise
+from common.diffusion.lifter import Flip
 from common.diffusion.samplers import SAMPLERS, network_calls
 from common.door import guarded
 from common.engine import checkpoint, devices
-from common.engine.evaluate import Sampling, batch_of
+from common.engine.evaluate import Sampling, batch_of, noise_of
 from common.engine.evaluation import sampling_of
 from common.engine.log import say
 from common.engine.opening import Opened, open_lifter
@@ -50,19 +50,22 @@ CHEAP = 6  # calls a hypothesis: measured before the odds
 TOGETHER, AT_ONCE = 8, 25  # windows, and hypotheses of each, that go through the network at a time
 
 
+FLIPS: dict[Flip, tuple[str, str]] = {True: (" flip", "yes"), False: ("", "no"), "own": (" own", "every other H")}
+
+
 class How(NamedTuple):
     """A way to sample."""
 
     sampler: str
     steps: int
-    flip: bool
+    flip: Flip
 
     @property
     def name(self) -> str:
-        return f"{self.sampler} K={self.steps}{' flip' if self.flip else ''}"
+        return f"{self.sampler} K={self.steps}{FLIPS[self.flip][0]}"
 
     def calls(self, hypotheses: int) -> int:
-        return hypotheses * network_calls(self.sampler, self.steps) * (2 if self.flip else 1)
+        return hypotheses * network_calls(self.sampler, self.steps) * (2 if self.flip is True else 1)
 
     @property
     def same(self) -> How:
@@ -72,11 +75,14 @@ class How(NamedTuple):
         return self._replace(sampler="euler") if self.sampler == "dpm++" and self.steps == 2 else self
 
 
-WAYS = [How(sampler, steps, flip) for flip in (True, False) for steps in STEPS for sampler in SAMPLERS]
+WAYS = [
+    *(How(sampler, steps, flip) for flip in (True, False) for steps in STEPS for sampler in SAMPLERS),
+    *(How("ddim", steps, "own") for steps in STEPS[:3]),
+]
 REFERENCE = How("ddim", 10, True)  # at H = 20, as published
 CALIBRATED = (
     REFERENCE,
-    How("ddim", 2, False),
+    How("ddim", 2, "own"),
     How("ddim", 5, False),
     How("ddim", 10, False),
     How("dpm++", 5, False),
@@ -94,15 +100,9 @@ class Bench:
     def draw(self, rows: Tensor, how: How, hypotheses: range) -> Tensor:
         """These hypotheses of some windows at the last step, (B, H, F, J, 3), metres."""
         windows, sampling = self.windows, self.sampling
-        keys = [windows.key(row) for row in rows.tolist()]
-        shape = (windows.output, len(windows.skeleton), 3)
-
-        def noise(part: range):
-            drawn = range(hypotheses.start + part.start, hypotheses.start + part.stop)
-            return window_noise(sampling.seed, keys, drawn, shape, device=self.place.device)
-
         batch, more = batch_of(windows, rows, sampling), {"flip": how.flip, "sampler": how.sampler}
-        poses = self.opened.lifter.sample(batch, len(hypotheses), how.steps, noise, chunk=AT_ONCE, **more)[:, -1]
+        noise = noise_of(windows, batch, sampling, self.place)
+        poses = self.opened.lifter.sample(batch, hypotheses, how.steps, noise, chunk=AT_ONCE, **more)[:, -1]
         poses[..., windows.skeleton.root, :] = 0
         return poses
 
@@ -215,7 +215,7 @@ def table(label: str, run: dict) -> str:
     ]
     for row in (r for r in rows if r["frontier"] or r["reference"]):
         how = row["how"]
-        cells = [f"`{how.sampler}`", row["H"], how.steps, _yes(how.flip), row["calls"], f"{row['mm']:.2f}"]
+        cells = [f"`{how.sampler}`", row["H"], how.steps, FLIPS[how.flip][1], row["calls"], f"{row['mm']:.2f}"]
         cells += [f"{row['difference']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f})", f"{row['p_mm']:.2f}"]
         lines.append("| " + " | ".join(map(str, [*cells, f"{1000 * row['seconds']:.0f}"])) + " |")
     return "\n".join([*lines, "", *_everything(run)])
@@ -231,14 +231,10 @@ def _everything(run: dict) -> list[str]:
     for how, ways in sorted(measured.items(), key=lambda item: item[0].calls(1)):
         point, ece = run["points"].get(how.name), [run["ece"][w.name] for w in ways if w.name in run["ece"]]
         samplers = "all" if how.steps == 1 else ", ".join(f"`{way.sampler}`" for way in ways)
-        cells = [samplers, how.steps, _yes(how.flip), how.calls(1)]
+        cells = [samplers, how.steps, FLIPS[how.flip][1], how.calls(1)]
         cells += [f"{point[str(h)]['mm']:.1f}" if point else "" for h in HYPOTHESES]
         lines.append("| " + " | ".join(map(str, [*cells, f"{ece[0]:.3f}" if ece else ""])) + " |")
     return lines
-
-
-def _yes(flip: bool) -> str:
-    return "yes" if flip else "no"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from common.files.writing import whole_file
 from common.viz.layout import INK
 
 COLOURS = {"ddim": "#4477AA", "dpm++": "#EE6677", "heun": "#228833", "euler": "#CCBB44"}
+MARKERS = {True: "o", False: "o", "own": "D"}  # by what the mirrored body does
 SIZES = {1: 18, 2: 30, 5: 50, 20: 85}  # of a marker, by the number of hypotheses
 CALLS = (1, 2, 4, 10, 40, 100, 400)
 WORST = 1.04  # times the reference: what lies higher is cut off
@@ -23,8 +24,9 @@ def draw(path: Path, runs: Mapping[str, Sequence[dict]]) -> Path:
     FigureCanvasAgg(figure)
     for axes, (name, rows) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
         for row in rows:
-            style = {"s": SIZES[row["H"]], "linewidths": 1.0, "edgecolors": COLOURS[row["how"].sampler]}
-            face = COLOURS[row["how"].sampler] if row["how"].flip else "none"
+            how, colour = row["how"], COLOURS[row["how"].sampler]
+            face = colour if how.flip is True else "none"
+            style = {"s": SIZES[row["H"]], "linewidths": 1.0, "edgecolors": colour, "marker": MARKERS[how.flip]}
             axes.scatter(row["calls"], row["mm"], facecolors=face, alpha=0.75, **style)
         best = [row for row in rows if row["frontier"]]
         axes.step([r["calls"] for r in best], [r["mm"] for r in best], where="post", color=INK, linewidth=1)
@@ -44,6 +46,7 @@ def draw(path: Path, runs: Mapping[str, Sequence[dict]]) -> Path:
     for sampler, colour in COLOURS.items():
         axes.scatter([], [], color=colour, s=40, label=sampler)
     axes.scatter([], [], facecolors="none", edgecolors=INK, s=40, label="without the mirrored body")
+    axes.scatter([], [], facecolors="none", edgecolors=INK, s=40, marker=MARKERS["own"], label="every other H mirrored")
     for count, size in SIZES.items():
         axes.scatter([], [], color="#AAAAAA", s=size, label=f"H = {count}")
     axes.plot([], [], ":", color=INK, label="H=20, K=10, mirrored (grey: 0.5 mm)")

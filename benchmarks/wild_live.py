@@ -49,7 +49,7 @@ def measure_live(folder: Path, model: Opened, settings: WildSettings, place: Pla
             )  # fmt: skip
             lines = (Path(out) / FILE).read_text(encoding="utf-8").splitlines()[1:]
         rows["ms"].append(float(np.median([json.loads(line)["lift_ms"] for line in lines])))
-        live = bodies_of_stream(raw, model.skeleton, told, FPS / STEP, brief)[0]
+        live = bodies_of_stream(raw, model, told, FPS / STEP, brief)[0]
         for name, person in (("whole", whole), ("live", live)):
             rows[name].append(
                 [error for kind in ("positions_raw", "positions") for error in errors(person[kind], truth)]

@@ -33,7 +33,7 @@ from common.settings.wild import CALL, DEFAULT, FOLDER, SAVE, OutputSettings, Wi
 from common.wild.inputs import Source, read_source, source_of_array
 from common.wild.lifting import open_model
 from common.wild.outputs import grounded, write_about, write_model, write_videos
-from common.wild.people import camera_of, heights, lift_people, odds
+from common.wild.people import camera_of, heights_said, lift_people, odds
 from common.wild.tracking import Track, track
 
 ROOT = Path(__file__).parents[1]
@@ -233,7 +233,7 @@ def save(folder: Path, lifted: Sequence[People], output: OutputSettings, already
     facts = {
         "focal_pixels": round(camera.intrinsics[0] * camera.width / 2, 1),
         "focal": "given" if lifting.focal else "assumed",
-        "height": heights(one.arrays, lifting),
+        "height": heights_said(one.arrays, lifting),
         "aggregate": "mean" if lifting.stream else lifting.aggregate,
         "hypotheses": sampling.hypotheses,
         "steps": sampling.sampling_timesteps,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from common.diffusion.velocity import read_pose
 from common.errors import UserError
 from common.geometry.skeleton import Skeleton
 from common.scoring.metrics import mpjpe
+
+# The mirrored body: every step averages both bodies (True), or every other hypothesis is of the mirrored one ("own").
+Flip = bool | Literal["own"]
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,17 @@ class DiffusionLifter(nn.Module):
             losses = terms(losses, x_0 * d.unit, batch.positions_3d, batch.mask, t)
         return (losses * batch.mask).sum(), (errors.detach() * batch.mask).sum()
 
-    def prepared(self, batch, flip: bool) -> tuple[Tensor, Any]:
+    def prepared(self, batch, flip: bool, mirrored: bool = False) -> tuple[Tensor, Any]:
         """What all hypotheses and steps have in common: keypoints (B or 2B, F, J, 2) and condition.
 
-        With `flip` those of the windows and of their mirror images as one batch. A denoiser may have a
-        `prepared(keypoints, condition)` that puts into its condition what it need not compute at every call.
+        With `flip` those of the windows and of their mirror images as one batch, with `mirrored` of these alone. A
+        denoiser may have a `prepared(keypoints, condition)` that puts into its condition what it need not compute at
+        every call.
         """
         keypoints, condition = batch.keypoints_2d, self.denoiser.condition(batch)
+        if mirrored:
+            keypoints = self.flip(keypoints)
+            condition = condition.mirrored() if condition is not None else None
         if flip:
             keypoints = torch.cat([keypoints, self.flip(keypoints)])
             condition = condition.doubled() if condition is not None else None
@@ -111,6 +118,7 @@ class DiffusionLifter(nn.Module):
         steps: int,
         *,
         flip: bool = True,
+        mirrored: bool = False,
         sampler: str = "ddim",
         first_hypothesis: int = 0,
         hypotheses: int | None = None,
@@ -120,8 +128,9 @@ class DiffusionLifter(nn.Module):
 
         These are the hypotheses from the first_hypothesis-th on, of so many in all (None: there are no others).
         Both bodies share noise and state, and every step averages them; where the diffusion says `mirror_apart`, each
-        has its own (noise(k) is then called twice), and what is yielded is the mean of both. `sampler` names a row of
-        SAMPLERS; the diffusion's own step and noise are DDIM's. Raises UserError where the step is another.
+        has its own (noise(k) is then called twice), and what is yielded is the mean of both. With `mirrored` the
+        flipped body runs alone, and is turned back. `sampler` names a row of SAMPLERS; the diffusion's own step and
+        noise are DDIM's. Raises UserError where the step is another.
         """
         d = self.diffusion
         if sampler != "ddim" and d.step is not ddim_step:
@@ -130,7 +139,7 @@ class DiffusionLifter(nn.Module):
             )
         own = {"eta": d.eta, "step": d.step} if sampler == "ddim" else {}
         apart, together = flip and d.mirror_apart, flip and not d.mirror_apart
-        keypoints, condition = prepared or self.prepared(batch, flip)
+        keypoints, condition = prepared or self.prepared(batch, flip, mirrored)
         if condition is not None:
             condition = condition.from_hypothesis(first_hypothesis, hypotheses)
 
@@ -154,29 +163,56 @@ class DiffusionLifter(nn.Module):
         for x_t, x_0 in SAMPLERS[sampler](denoise, draw, d.abar, steps, **own):
             if apart:
                 x_t, x_0 = mean_of_both(x_t), mean_of_both(x_0)
+            if mirrored:
+                x_t, x_0 = self.flip(x_t), self.flip(x_0)
             yield x_t * (d.unit / d.scale), x_0 * (d.unit / d.scale)
 
-    def sample(
+    def follow(
         self,
         batch,
-        hypotheses: int,
+        hypotheses: int | range,
         steps: int,
         noise: Callable[[range], Callable[[int], Tensor]],
         *,
-        flip: bool = True,
+        flip: Flip = True,
         chunk: int | None = None,
         sampler: str = "ddim",
-    ) -> Tensor:
+    ) -> Iterator[tuple[range, Iterator[tuple[Tensor, Tensor]]]]:
+        """Yield some hypotheses, at most `chunk`, with what `reverse` yields of them, until all were there.
+
+        hypotheses: how many, or which. noise(range of hypotheses) returns their noise source (`noise.window_noise`).
+        """
+        asked = hypotheses if isinstance(hypotheses, range) else range(hypotheses)
+        average, count = flip is True, chunk or len(asked)
+        for mirrored, draws in turns(asked, flip):
+            prepared = self.prepared(batch, average, mirrored)
+            how: dict[str, Any] = {"flip": average, "mirrored": mirrored, "sampler": sampler, "prepared": prepared}
+            for first in range(0, len(draws), count):
+                part = draws[first : first + count]
+                how |= {"first_hypothesis": first, "hypotheses": len(draws)}
+                yield part, self.reverse(batch, noise(part), steps, **how)
+
+    def sample(self, batch, hypotheses: int | range, steps: int, noise: Callable, **how) -> Tensor:
         """Every step's estimates (B, K, H, F, J, 3), metres, root-relative.
 
-        noise(range of hypotheses) returns their noise source (`noise.window_noise`). `chunk` hypotheses go
-        through the network at a time; the result does not depend on it.
+        Arguments as `follow`. The result does not depend on how many hypotheses go through the network at a time.
         """
-        chunk, prepared = chunk or hypotheses, self.prepared(batch, flip)
-        how: dict[str, Any] = {"flip": flip, "sampler": sampler, "hypotheses": hypotheses, "prepared": prepared}
-        parts = []
-        for first in range(0, hypotheses, chunk):
-            source = noise(range(first, min(first + chunk, hypotheses)))
-            estimates = [x_0 for _, x_0 in self.reverse(batch, source, steps, first_hypothesis=first, **how)]
-            parts.append(torch.stack(estimates, 1))  # (B, K, chunk, F, J, 3)
-        return torch.cat(parts, 2)
+        parts, order = [], []
+        for part, steps_of in self.follow(batch, hypotheses, steps, noise, **how):
+            parts.append(torch.stack([x_0 for _, x_0 in steps_of], 1))  # (B, K, chunk, F, J, 3)
+            order += part
+        return in_order(parts, order)
+
+
+def turns(hypotheses: range, flip: Flip) -> list[tuple[bool, range]]:
+    """(Whether of the mirrored body, which hypotheses), the parts in which they are sampled: of "own" the odd ones."""
+    if flip != "own":
+        return [(False, hypotheses)]
+    parts = ((bool(h % 2), range(h, hypotheses.stop, 2)) for h in hypotheses[:2])
+    return sorted(parts, key=lambda part: part[0])
+
+
+def in_order(parts: Sequence[Tensor], numbers: Sequence[int]) -> Tensor:
+    """Parts of the hypotheses along axis 2 as one tensor, by their numbers."""
+    whole = torch.cat(list(parts), 2)
+    return whole if list(numbers) == sorted(numbers) else whole[:, :, torch.tensor(numbers).argsort()]

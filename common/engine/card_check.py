@@ -44,6 +44,8 @@ def check_content(content: dict, path: object) -> None:
     _check(bool(fits), "mean_pose", card, path)
     radius = card.get("radius")
     _check(radius is None or _is_radius(radius, card["joints"]), "radius", card, path)
+    heights = card.get("heights", [])
+    _check(isinstance(heights, list) and all(map(_is_curve, heights)), "heights", card, path)
     _check(len(_skeleton(card.get("skeleton"), path)) == card["joints"], "skeleton", card, path)
 
 
@@ -82,14 +84,26 @@ def _is_radius(radius: object, joints: int) -> bool:
     if not isinstance(radius, dict) or not isinstance(factors := radius.get("factors"), list):
         return False
     numbers = [radius.get("share"), radius.get("floor"), *factors]
-    words = [radius.get("sampler"), radius.get("aggregate")]
-    return (
-        len(factors) == joints
-        and all(_number(n) and 0 <= n < 1e4 for n in numbers)
-        and all(_word(w) for w in words)
-        and all(_whole(radius.get(n), 1, ANY) for n in ("hypotheses", "steps"))
-        and isinstance(radius.get("flip"), bool)
-    )
+    return len(factors) == joints and all(_number(n) and 0 <= n < 1e4 for n in numbers) and _names_sampler(radius)
+
+
+def _is_curve(fitted: object) -> bool:
+    """Whether it is what `wild.heights` fits: as many true as lifted heights, metres, neither falling."""
+    if not isinstance(fitted, dict):
+        return False
+    curves = [fitted.get(name) for name in ("lifted", "true")]
+    if not all(isinstance(curve, list) and 0 < len(curve) <= ANY for curve in curves):
+        return False
+    fits = all(_number(n) and 0.1 < n < 10 for curve in curves for n in curve)
+    rising = fits and all(curve == sorted(curve) for curve in curves) and len(curves[0]) == len(curves[1])
+    return rising and len(set(curves[0])) == len(curves[0]) and _names_sampler(fitted)
+
+
+def _names_sampler(fitted: dict) -> bool:
+    """Whether something fitted says with which sampler it was."""
+    words, flip = [fitted.get("sampler"), fitted.get("aggregate")], fitted.get("flip")
+    counts = all(_whole(fitted.get(n), 1, ANY) for n in ("hypotheses", "steps"))
+    return counts and all(_word(w) for w in words) and (isinstance(flip, bool) or flip == "own")
 
 
 def _steps(joint: int, parents: tuple[int, ...]) -> int:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from common.diffusion.lifter import Flip
 from common.errors import UserError
 
 SHARE = 0.9  # of the free GPU memory that may be planned for
@@ -27,7 +28,7 @@ class Load:
     device: torch.device
     window: tuple[int, ...]  # (F, J, 2), the network's input
     amp: bool
-    flip: bool
+    flip: Flip
     windows: int  # B
     draws: int  # hypotheses in all
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.datasets.windows import Batch, Windows
-from common.diffusion.lifter import DiffusionLifter
+from common.diffusion.lifter import DiffusionLifter, Flip
 from common.diffusion.noise import tempered, window_noise
 from common.diffusion.samplers import network_calls
 from common.engine.chunks import Load, chunk_for, in_chunks
@@ -39,7 +39,7 @@ class Sampling:
     amp: bool = False
     neutral: bool = False  # hide the action
     mixes_texts: bool = False  # windows of several actions may not share a batch (`Entry.mixes_texts`)
-    flip: bool = True
+    flip: Flip = True
     repeat: int = 1  # each hypothesis is the mean of so many draws
     sampler: str = "ddim"  # a row of SAMPLERS
     temperature: tuple[float, float] = (1.0, 1.0)  # factors of the noise at the start and of that of the later steps
@@ -47,7 +47,7 @@ class Sampling:
     @property
     def calls(self) -> int:
         """How often a window goes through the network."""
-        bodies = 2 if self.flip else 1
+        bodies = 2 if self.flip is True else 1
         return self.hypotheses * self.repeat * network_calls(self.sampler, self.steps) * bodies
 
     def apart(self) -> bool:
@@ -211,25 +211,37 @@ def sample(
     lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sampling, place: Place, *, first: int = 0
 ) -> Tensor:
     """All hypotheses of a batch at every step, (B, K, H, F, J, 3), root joint at zero; from the `first`-th on."""
-    keys = [windows.key(row) for row in batch.rows.tolist()]
-    shape = (windows.output, len(windows.skeleton), 3)
-    load = load_of(batch, sampling)
+    load, noise = load_of(batch, sampling), noise_of(windows, batch, sampling, place)
+    asked = range(first * sampling.repeat, first * sampling.repeat + load.draws)
 
-    def noise(draws: range):
-        draws = range(draws.start + first * sampling.repeat, draws.stop + first * sampling.repeat)
-        drawn = window_noise(sampling.seed, keys, draws, shape, device=place.device)
-        return drawn if sampling.temperature == (1, 1) else tempered(drawn, *sampling.temperature)
-
-    def draw(draws: int, steps: int, chunk: int) -> Tensor:
+    def draw(draws: range, steps: int, chunk: int, flip: Flip) -> Tensor:
         with autocast(place.device, sampling.amp):
-            how: dict[str, Any] = {"flip": sampling.flip, "sampler": sampling.sampler, "chunk": chunk}
+            how: dict[str, Any] = {"flip": flip, "sampler": sampling.sampler, "chunk": chunk}
             return lifter.sample(batch, draws, steps, noise, **how).float()
 
-    poses = in_chunks(lifter, load, lambda n: draw(n, 1, n), lambda chunk: draw(load.draws, sampling.steps, chunk))
+    def probe(count: int) -> Tensor:
+        """So many hypotheses at a time, which turns of both bodies would halve."""
+        return draw(range(count), 1, count, sampling.flip is True)
+
+    poses = in_chunks(lifter, load, probe, lambda chunk: draw(asked, sampling.steps, chunk, sampling.flip))
     if sampling.repeat > 1:
         poses = average_repeats(poses, sampling.repeat)
     poses[..., windows.skeleton.root, :] = 0
     return poses
+
+
+def noise_of(
+    windows: Windows, batch: Batch, sampling: Sampling, place: Place
+) -> Callable[[range], Callable[[int], Tensor]]:
+    """The noise of a batch's hypotheses, for `DiffusionLifter.follow`."""
+    keys = [windows.key(row) for row in batch.rows.tolist()]
+    shape = (windows.output, len(windows.skeleton), 3)
+
+    def noise(draws: range) -> Callable[[int], Tensor]:
+        drawn = window_noise(sampling.seed, keys, draws, shape, device=place.device)
+        return drawn if sampling.temperature == (1, 1) else tempered(drawn, *sampling.temperature)
+
+    return noise
 
 
 def load_of(batch: Batch, sampling: Sampling) -> Load:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 
 from common.datasets.clips import Clip
 from common.diffusion.ddim import q_sample
-from common.diffusion.lifter import DiffusionLifter
-from common.diffusion.noise import seed_of, window_noise
+from common.diffusion.lifter import DiffusionLifter, Flip, in_order
+from common.diffusion.noise import seed_of
 from common.engine.chunks import in_chunks
 from common.engine.clips import answered_frames, rows_for, windows_of
 from common.engine.devices import Place, autocast
-from common.engine.evaluate import Sampling, batch_of, evidence_of, load_of
+from common.engine.evaluate import Sampling, batch_of, evidence_of, load_of, noise_of
 from common.engine.opening import Opened
 from common.scoring.hypotheses import AGGREGATIONS, ONE_POSE, average_repeats
 
@@ -38,24 +37,22 @@ def trace_frame(opened: Opened, clip: Clip, sampling: Sampling, place: Place, fr
     row = rows_for(windows, [frame])[0]
     batch = batch_of(windows, [row], sampling)
     at = frame - int(answered_frames(windows, row)[0])
-    load = load_of(batch, sampling)
-    shape = (windows.output, len(lifter.skeleton), 3)
+    load, noise = load_of(batch, sampling), noise_of(windows, batch, sampling, place)
 
-    def follow(draws: int, count: int, chunk: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def follow(draws: int, count: int, flip: Flip, chunk: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(states, estimates) of `count` steps, each (1, S, draws, F, J, 3)."""
-        states, estimates = [], []
+        states, estimates, order = [], [], []
         with autocast(place.device, sampling.amp):
-            for first in range(0, draws, chunk):
-                some = range(first, min(first + chunk, draws))
-                noise = window_noise(sampling.seed, [windows.key(row)], some, shape, device=place.device)
-                how: dict[str, Any] = {"flip": sampling.flip, "sampler": sampling.sampler, "first_hypothesis": first}
-                steps = list(lifter.reverse(batch, noise, count, **how))
+            runs = lifter.follow(batch, draws, count, noise, flip=flip, sampler=sampling.sampler, chunk=chunk)
+            for part, run in runs:
+                steps = list(run)
                 states.append(torch.stack([x_t for x_t, _ in steps], 1).float())  # (1, S, chunk, F, J, 3)
                 estimates.append(torch.stack([x_0 for _, x_0 in steps], 1).float())
-        return torch.cat(states, 2), torch.cat(estimates, 2)
+                order += part
+        return in_order(states, order), in_order(estimates, order)
 
-    work = partial(follow, load.draws, sampling.steps)
-    before, x_0 = in_chunks(lifter, load, lambda n: follow(n, 1, n), work)
+    work = partial(follow, load.draws, sampling.steps, sampling.flip)
+    before, x_0 = in_chunks(lifter, load, lambda n: follow(n, 1, sampling.flip is True, n), work)
     x_0[..., lifter.skeleton.root, :] = 0
     after = torch.cat([before[:, 1:], x_0[:, -1:]], 1)
     hypotheses = average_repeats(x_0, sampling.repeat) if sampling.repeat > 1 else x_0

@@ -86,7 +86,7 @@ def _stream(settings: WildSettings, lifters: list[Lifter], folder: Path) -> Peop
     from common.wild.inputs import Source, open_stream
     from common.wild.keypoints import Detections
     from common.wild.live import FOLLOWED, stream_person
-    from common.wild.people import bodies_of_stream, camera_of, check_heights, sampling_of, told_height
+    from common.wild.people import bodies_of_stream, camera_of, check_heights, height_rule, sampling_of
 
     if len(lifters) > 1:
         raise UserError("--stream takes one checkpoint")
@@ -105,20 +105,20 @@ def _stream(settings: WildSettings, lifters: list[Lifter], folder: Path) -> Peop
         threshold=settings.input.threshold,
         delay=settings.lifting.delay,
         smoothing=settings.lifting.root_smoothing,
-        height=told_height(settings.lifting, FOLLOWED),
+        height=height_rule(model, settings, FOLLOWED),
         say=lifters[0].say,
     )
-    people = bodies_of_stream(people, model.skeleton, camera, coming.fps, settings, lifters[0].say)
+    people = bodies_of_stream(people, model, camera, coming.fps, settings, lifters[0].say)
     source = Source(Detections(coming.layout, [], []), coming.size, coming.fps, coming.video)
     return People(people, model, source, settings)
 
 
 def _tell(settings: WildSettings, written: list[Path], lifted: list[People]) -> None:
     from common.engine.log import say
-    from common.wild.people import heights, odds
+    from common.wild.people import heights_said, odds
 
     for people in lifted:
         if line := odds(people.model, people.arrays, settings):
             say(f"{people.model.name}: {line}")
-        say(f"{people.model.name}: heights: {heights(people.arrays, settings.lifting)}")
+        say(f"{people.model.name}: heights: {heights_said(people.arrays, settings.lifting)}")
     say("written: " + ", ".join(str(path) for path in written))

@@ -11,7 +11,12 @@ import numpy as np
 
 SHARE = 0.9
 FLOORS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16)  # metres
-SAMPLER = ("steps", "flip", "sampler", "aggregate")  # what must be as it was; more hypotheses do no harm
+SAMPLER = {  # what must be as it was, and how it is typed; more hypotheses do no harm
+    "steps": "-sampling_timesteps",
+    "flip": "--test-time-augmentation",
+    "sampler": "--sampler",
+    "aggregate": "--aggregate",
+}
 
 
 def unbiased(spread: np.ndarray, hypotheses: int) -> np.ndarray:
@@ -47,7 +52,7 @@ def why_not(found: dict | None, hypotheses: int, **sampler: object) -> str | Non
         return "this checkpoint does not say how its spread translates (python -m benchmarks.radius)"
     if hypotheses < found["hypotheses"]:
         return f"it was fitted with {found['hypotheses']} hypotheses"
-    for name in SAMPLER:
+    for name, typed in SAMPLER.items():
         if sampler[name] != found[name]:
-            return f"it was fitted with {name} {found[name]}, not {sampler[name]}"
+            return f"it was fitted with {typed} {found[name]}, not {sampler[name]}"
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from common.errors import UserError, visible
 
@@ -76,6 +76,11 @@ def yes_no(text: str) -> bool:
     if text.lower() in ("false", "no", "0", "off"):
         return False
     raise argparse.ArgumentTypeError(f"expected True or False, not {text}")
+
+
+def yes_no_own(text: str) -> bool | Literal["own"]:
+    """True, False or 'own'."""
+    return "own" if text.lower() == "own" else yes_no(text)
 
 
 def names(text: str | Iterable[str]) -> tuple[str, ...]:

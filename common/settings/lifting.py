@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Literal
 
 from common.errors import UserError
-from common.settings.flags import Parsed, build, defaults_of, flag, flags_of, names, switch, yes_no
+from common.settings.flags import Parsed, build, defaults_of, flag, flags_of, names, switch, yes_no, yes_no_own
 from common.settings.ranges import (
     COUNT,
     DECAY,
@@ -234,8 +235,11 @@ class EvaluationSettings:
     repeat_n: int = flag(
         "--repeat_n", help="draw so many times the hypotheses and take means (Diff3DHPE)", default=1, type=COUNT
     )
-    test_time_augmentation: bool = flag(
-        "--test-time-augmentation", help="average in the mirrored body", default=True, type=yes_no
+    test_time_augmentation: bool | Literal["own"] = flag(
+        "--test-time-augmentation",
+        help="True: every step averages in the mirrored body; own: every other hypothesis is of the mirrored body",
+        default=True,
+        type=yes_no_own,
     )
     batch_size_eval: int | None = flag(
         "--batch-size-eval", help="windows at a time in evaluation (default: -b with --evaluate, else 4)", type=COUNT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from common.errors import UserError
 from common.settings.config_files import read_config
@@ -173,6 +174,9 @@ class OutputSettings:
     bvh_unit: str = flag("--bvh-unit", help="unit of the BVH files", default="m", choices=("m", "cm"))
 
 
+PRESET: dict[str, Any] = {"hypotheses": 10, "sampling_timesteps": 2, "test_time_augmentation": "own"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class WildSettings:
     """All of it. `sampling` is the lifting programs' evaluation part."""
@@ -181,10 +185,9 @@ class WildSettings:
     lifting: LiftingSettings = LiftingSettings()
     body: BodySettings = BodySettings()
     output: OutputSettings = OutputSettings()
-    sampling: EvaluationSettings = EvaluationSettings(hypotheses=5, sampling_timesteps=2)
+    sampling: EvaluationSettings = EvaluationSettings(**PRESET)
 
 
-PRESET = {"hypotheses": 5, "sampling_timesteps": 2}
 STREAM = {"hypotheses": 1, "sampling_timesteps": 1, "test_time_augmentation": False}  # with --stream, unless typed
 _TAKEN = ("hypotheses", "sampling_timesteps", "sampler", "test_time_augmentation")  # of the common table
 FLAGS = (

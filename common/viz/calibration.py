@@ -129,11 +129,19 @@ def _svg(axes: Axes) -> str:
     return temporary.getvalue()[temporary.getvalue().index("<svg") :]
 
 
+# Of the report's `flip`.
+BODIES = {
+    True: "averaged in the mirrored body",
+    False: "without the mirrored body",
+    "own": "every other one of the mirrored body",
+}
+
+
 def sampler_line(facts: Mapping[str, object]) -> str:
     """'200 samples, K = 2, eta 1, ...' of the report's sampler."""
     noise: Sequence[float] = facts["temperature"]
     return (
         f"{facts['samples']} samples of every window looked at, of which {facts['windows']}; K = {facts['steps']} of "
         f"{facts['sampler']}, eta {facts['eta']:g}, temperature {noise[0]:g} at the start and {noise[1]:g} later, "
-        f"{'with' if facts['flip'] else 'without'} the mirrored body; {facts['compared']:,} joints compared."
+        f"{BODIES[facts['flip']]}; {facts['compared']:,} joints compared."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -101,12 +101,13 @@ def stream_person(
     delay: int,
     smoothing: float,
     say,
-    height: float | None = None,
+    height: Callable[[float], float] | None = None,
 ) -> list[Person]:
     """Lift one person as the frames come in, write `stream.jsonl` line by line, say the latency; returns the person.
 
-    people: each frame's (N, J, 3), as a detector or a file gives them. The person begins at the first sight. height:
-    metres; the lines' poses are as large as that, by the poses until then, the returned person is as it was lifted.
+    people: each frame's (N, J, 3), as a detector or a file gives them. The person begins at the first sight. height
+    says how tall somebody is who was lifted at some height, metres; the lines' poses are as large as that, by the poses
+    until then, the returned person is as it was lifted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pulled, before, seen = [0], [0], []  # frames read; those before anybody is there; keypoints at the video's rate
@@ -138,7 +139,8 @@ def stream_person(
         costs.append(seconds)
         if height and (lifted := stature(pose[None, None], model.skeleton, known)):
             statures.append(lifted)
-            pose = pose * (height / np.median(statures))
+            middle = float(np.median(statures))
+            pose = pose * (height(middle) / middle)
         line = {
             "frame": number,
             "lift_ms": round(1000 * seconds, 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from common.geometry.camera import Camera
 from common.geometry.skeleton import Skeleton
 from common.scoring import radius
 from common.settings.wild import LENS, LiftingSettings, WildSettings
-from common.wild import lifting
+from common.wild import heights, lifting
 from common.wild.bodies import believable
 from common.wild.cleaning import Cleaned, clean, no_long_gap, runs
 from common.wild.lifting import lift_person
@@ -85,7 +86,7 @@ def lift_people(
         for line in unseen_limbs(seen.known, seen.present, model.skeleton, fps):
             say(f"person {track.id}: {line}")
         person = _lift(model, track, seen, fps, camera, settings, place)
-        people.append(sized(person, settings.lifting, model.skeleton, say))
+        people.append(sized(model, person, settings, say))
         confidences.append(seen.confidence)
     if not people:
         raise UserError("nobody of whom half was seen; --keep-all lifts those who are there")
@@ -100,10 +101,15 @@ def lift_people(
 
 def no_radius(model: Opened, settings: WildSettings) -> str | None:
     """Why the spread cannot be told as a radius that holds the joint nine times of ten; None where it can."""
+    return _other_sampler(model.card.get("radius"), settings)
+
+
+def _other_sampler(fitted: dict | None, settings: WildSettings) -> str | None:
+    """Why something of a card is not true of the sampler that is asked for; None where it is."""
     asked = sampling_of(settings)
     sampler = {"steps": asked.steps, "flip": asked.flip, "sampler": asked.sampler,
                "aggregate": settings.lifting.aggregate}  # fmt: skip
-    return radius.why_not(model.card.get("radius"), asked.hypotheses, **sampler)
+    return radius.why_not(fitted, asked.hypotheses, **sampler)
 
 
 def odds(model: Opened, people: Sequence[Person], settings: WildSettings) -> str | None:
@@ -146,7 +152,7 @@ def _lift(
     return {"id": track.id, "first": track.first, **arrays, **about}
 
 
-def heights(people: Sequence[Person], asked: LiftingSettings) -> str:
+def heights_said(people: Sequence[Person], asked: LiftingSettings) -> str:
     """How tall people are taken to be, and who told it, in words."""
     parts = []
     for person in people:
@@ -169,28 +175,40 @@ def told_height(asked: LiftingSettings, number: int) -> float | None:
     return (asked.height or {}).get(number, (asked.height or {}).get(None))
 
 
-def sized(person: Person, asked: LiftingSettings, skeleton: Skeleton, say: Callable[[str], None]) -> Person:
-    """The person as large, and as far away, as its height asks for; as it was where none is told. With its `height`.
+def height_rule(model: Opened, settings: WildSettings, number: int) -> Callable[[float], float] | None:
+    """What says how tall a person is who was lifted at some height, metres: `--height`, else the card's `heights`.
+
+    None where neither does: nothing is told, and the card has none of this sampler.
+    """
+    told = told_height(settings.lifting, number)
+    if told is not None:
+        return lambda lifted: told
+    curves = [curve for curve in model.card.get("heights") or () if not _other_sampler(curve, settings)]
+    return partial(heights.guess, found=curves[0]) if curves else None
+
+
+def sized(model: Opened, person: Person, settings: WildSettings, say: Callable[[str], None]) -> Person:
+    """The person as large, and as far away, as `height_rule` asks for, or as it was. With its `height`.
 
     What the picture shows stays the same: a camera cannot tell a child from somebody taller behind it.
     """
-    number = person["id"]
-    height = told_height(asked, number)
-    present = np.isfinite(person["positions"]).all((1, 2))
-    lifted = stature(person["hypotheses"][:, present], skeleton, person["known"][present])
-    if height is None:
+    number, present = person["id"], np.isfinite(person["positions"]).all((1, 2))
+    rule, told = height_rule(model, settings, number), told_height(settings.lifting, number)
+    lifted = stature(person["hypotheses"][:, present], model.skeleton, person["known"][present])
+    if told is not None and lifted is None:
+        say(f"person {number}: neither legs nor trunk seen, so the {told:.2f} m that were told give no size")
+    elif told is not None:
+        say(f"person {number}: {told:.2f} m tall, as told; lifted at {lifted:.2f} m")
+    if lifted is None or rule is None:
         return person | {"height": lifted}
-    if lifted is None:
-        say(f"person {number}: neither legs nor trunk seen, so the {height:.2f} m that were told give no size")
-        return person | {"height": None}
-    say(f"person {number}: {height:.2f} m tall, as told; lifted at {lifted:.2f} m")
+    height = rule(lifted)
     lengths = [key for key in ("positions", "hypotheses", "spread") if key in person]
     return person | {key: person[key] * np.float32(height / lifted) for key in lengths} | {"height": height}
 
 
 def bodies_of_stream(
     people: list[Person],
-    skeleton: Skeleton,
+    model: Opened,
     camera: Camera,
     fps: float,
     settings: WildSettings,
@@ -198,9 +216,9 @@ def bodies_of_stream(
 ) -> list[Person]:
     """What --stream lifted, which has one pose a frame and no hypotheses, as bodies with all frames known."""
     single = [p | {"hypotheses": p["positions"][None], "known": no_long_gap(p["mask"], fps)} for p in people]
-    single = [sized(person, settings.lifting, skeleton, say) for person in single]
+    single = [sized(model, person, settings, say) for person in single]
     seen = [person["mask"].astype(np.float32) for person in people]
-    done = believable(single, seen, skeleton, camera, fps, settings.body, settings.lifting.root_smoothing)
+    done = believable(single, seen, model.skeleton, camera, fps, settings.body, settings.lifting.root_smoothing)
     return [{key: value for key, value in person.items() if key != "hypotheses"} for person in done]
 
 

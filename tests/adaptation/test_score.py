@@ -34,8 +34,8 @@ class Known:
         return self
 
     def sample(self, batch, hypotheses, steps, noise, *, flip, chunk, sampler):
-        self.calls.append((hypotheses, steps))
-        poses = self.windows.batch(batch.rows).positions_3d[:, None, None].repeat(1, steps, hypotheses, 1, 1, 1)
+        self.calls.append((len(hypotheses), steps))
+        poses = self.windows.batch(batch.rows).positions_3d[:, None, None].repeat(1, steps, len(hypotheses), 1, 1, 1)
         poses[..., self.joints, 0] += self.error
         return poses
 

@@ -1,15 +1,17 @@
 """benchmarks.aggregate, radius and temperature on made motion: they end in figures, resume, and write what they say."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import aggregate, open_motion, radius, temperature
+from benchmarks import aggregate, heights, open_motion, radius, temperature
 from common.datasets.synthetic.h36m import write_h36m
 from common.engine import checkpoint
 from common.engine.devices import Place
+from common.errors import UserError
 from common.scoring.hypotheses import Evidence
 from common.wild.lifting import open_model
 from tests.programs.test_wild import make_checkpoint
@@ -25,9 +27,8 @@ def motion(tmp_path_factory):
 
 def test_candidates_are_scored_and_a_second_run_takes_what_is_there(motion, tmp_path, monkeypatch, capsys):
     make_checkpoint(tmp_path / "model" / "m.bin", "mixste", frames=27)
-    everything = dict.fromkeys(("judged", "chosen", "focal", "mirrored"), 200)
+    everything = dict.fromkeys(("judged", "chosen", "focal"), 200)
     monkeypatch.setattr(aggregate, "EVERY", dict.fromkeys(("h36m", "random"), everything))
-    monkeypatch.setattr(aggregate, "COUNTS", (20, 5))
     monkeypatch.setattr(aggregate, "STEPS", 1)
     monkeypatch.setattr(aggregate, "FOCAL", (0.75, 0.9, 1.1, 1.25)[:1])
     monkeypatch.setattr(aggregate, "bootstrap", lambda ours, base, column: (0.5, 0.25, 0.75))
@@ -37,10 +38,10 @@ def test_candidates_are_scored_and_a_second_run_takes_what_is_there(motion, tmp_
     line = [str(motion), "-c", str(tmp_path / "model" / "m.bin"), "--json", str(tmp_path / "r.json")]
     assert aggregate.main([*line, "--write", str(page)]) == 0
     parts = json.loads((tmp_path / "r.json").read_text())["parts"]
-    assert {"judged h36m 1", "judged random 0.75", "chosen h36m 1", "mirrored random"} <= set(parts)
+    assert {"judged h36m 1", "judged random 0.75", "chosen h36m 1", "averaged judged random 1"} <= set(parts)
     part = parts["chosen random 1"]
     assert set(part["sums"]["20"]) == set(aggregate.ROWS) | set(aggregate.CANDIDATES)
-    assert aggregate.mean(part, 5, "P_Agg", "mpjpe") > aggregate.mean(part, 5, "P_Agg", "p_mpjpe") > 0
+    assert aggregate.mean(part, 10, "P_Agg", "mpjpe") > aggregate.mean(part, 10, "P_Agg", "p_mpjpe") > 0
     assert "old" not in page.read_text() and "| S_Agg | 1.00 |" in page.read_text()
     monkeypatch.setattr(aggregate, "measure", lambda *_: 1 / 0)
     assert aggregate.main(line) == 0
@@ -69,7 +70,8 @@ def test_the_radius_lands_in_the_card_and_holds_nine_of_ten(motion, tmp_path):
     after = checkpoint.load(path)
     assert all(torch.equal(after["weights"][k], weights[k]) for k in weights)
     found = after["card"]["radius"]
-    assert (found["hypotheses"], found["steps"], found["aggregate"], found["pieces"]) == (5, 2, "S_Agg", 4)
+    assert (found["hypotheses"], found["steps"], found["aggregate"], found["pieces"]) == (10, 2, "S_Agg", 4)
+    assert found["flip"] == "own"
     model, place = open_model(path, Place(torch.device("cpu"))), Place(torch.device("cpu"))
     within = []
     settings = radius.WildSettings(input=radius.InputSettings(input=""))
@@ -79,6 +81,31 @@ def test_the_radius_lands_in_the_card_and_holds_nine_of_ten(motion, tmp_path):
         within.append((error <= person["radius"] + 1e-6)[:, 1:])
     assert np.concatenate(within).mean() == pytest.approx(0.9, abs=0.01)
     assert open_motion.FPS == 25.0
+
+
+def test_heights_land_in_the_card(motion, tmp_path, monkeypatch, capsys):
+    """Fitted as lifted, whatever the card said before; people then come out as tall as they are, in the mean."""
+    path, place = tmp_path / "model" / "m.bin", Place(torch.device("cpu"))
+    make_checkpoint(path, "mixste", frames=9)
+    content = checkpoint.load(path)
+    checkpoint.save(path, content | {"card": content["card"] | {"subjects": "S1,S5", "fps": 25.0}})
+    monkeypatch.setattr(radius, "LEAST_FRAMES", 20)
+    line = [str(motion), "-c", str(path), "--pieces", "8"]
+    assert heights.main(line) == 0
+    found, stream = checkpoint.load(path)["card"]["heights"]
+    assert (stream["hypotheses"], stream["steps"], stream["flip"], stream["pieces"]) == (1, 1, False, 8)
+    assert (found["hypotheses"], found["steps"], found["flip"], found["pieces"]) == (2, 2, "own", 8)
+    assert heights.main(line) == 0 and checkpoint.load(path)["card"]["heights"] == [found, stream]
+    clips, model = radius.pieces_of(motion, ("S1", "S5"), 8, heights.SEED), open_model(path, place)
+    settings = radius.WildSettings(input=radius.InputSettings(input=""), body=heights.NO_BODY)
+    settings = replace(settings, sampling=replace(settings.sampling, hypotheses=2))
+    ratios = []
+    for clip in clips:
+        true = heights.stature(clip.positions_3d[None], model.skeleton, np.ones(clip.positions_3d.shape[:2], bool))
+        ratios.append(true / radius.lifted(model, clip, settings, place)["height"])
+    assert np.log(ratios).mean() == pytest.approx(0, abs=0.01)
+    with pytest.raises(UserError, match="no height"):
+        heights.fit(model, [], place, heights.SAMPLERS[0])
 
 
 def test_temperatures_are_fitted_on_training_performers(tmp_path, monkeypatch, capsys):

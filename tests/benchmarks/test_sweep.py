@@ -8,7 +8,8 @@ from benchmarks import sweep
 from benchmarks.sweep import How
 from tests.tiny import command, flags
 
-LITTLE = [How("ddim", 10, True), How("ddim", 2, True), How("euler", 2, False), How("dpm++", 2, False)]
+LITTLE = [*(How("ddim", k, True) for k in (10, 2)), *(How(s, 2, False) for s in ("euler", "dpm++"))]
+LITTLE += [How("ddim", 2, "own")]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,9 @@ def test_it_agrees_with_an_evaluation_and_goes_on(folder, little, monkeypatch, c
         point = points["ddim K=2 flip"][str(hypotheses)]
         assert point["mm"] == pytest.approx(last["protocol_1"]["frame_wise"]["P_Agg"], abs=1e-3)
         assert point["p_mm"] == pytest.approx(last["protocol_2"]["frame_wise"]["P_Agg"], abs=1e-3)
+        last = command(folder, f"{more} --test-time-augmentation own")["results"][-1]
+        own = points["ddim K=2 own"][str(hypotheses)]
+        assert own["mm"] == pytest.approx(last["protocol_1"]["frame_wise"]["P_Agg"], abs=1e-3) != point["mm"]
     assert points["dpm++ K=2"] == points["euler K=2"]  # the same by definition: measured once
     assert all(0 <= value <= 0.5 for value in content["x0"]["ece"].values()) and len(content["x0"]["ece"]) == 2
     assert picture.stat().st_size > 10_000
@@ -63,9 +67,9 @@ def test_it_agrees_with_an_evaluation_and_goes_on(folder, little, monkeypatch, c
 
 def test_calls_and_what_is_the_same():
     assert How("ddim", 10, True).calls(20) == 400 and How("heun", 3, False).calls(2) == 10
-    assert {how.same for how in sweep.WAYS if how.steps == 1} == {How("ddim", 1, True), How("ddim", 1, False)}
+    assert {how.same for how in sweep.WAYS if how.steps == 1} == {How("ddim", 1, flip) for flip in sweep.FLIPS}
     assert How("dpm++", 2, True).same == How("euler", 2, True) and How("dpm++", 3, True).same == How("dpm++", 3, True)
-    assert len(sweep.WAYS) == 40 and sweep.REFERENCE in sweep.WAYS and len(sweep.CALIBRATED) == 6
+    assert len(sweep.WAYS) == 43 and sweep.REFERENCE in sweep.WAYS and len(sweep.CALIBRATED) == 6
 
 
 def test_the_frontier_is_what_nothing_cheaper_beats():

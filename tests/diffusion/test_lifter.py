@@ -102,6 +102,19 @@ def test_flipped_input_gives_the_flipped_pose(published):
     torch.testing.assert_close(lifter.flip(flipped), straight, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("chunk", [1, 2, None])
+def test_the_mirrored_body_has_hypotheses_of_its_own(published, chunk):
+    """Every other hypothesis is that of the mirrored keypoints, turned back, with the noise of its number."""
+    v, lifter = published
+    alone = sampled(lifter, v, 5, flip=False)
+    mirrored = lifter.flip(sampled(lifter, {**v, "in/wrap_x_2d": v["in/wrap_x_2d_flip"]}, 5, flip=False))
+    own = sampled(lifter, v, 5, flip="own", chunk=chunk)
+    torch.testing.assert_close(own[:, :, ::2], alone[:, :, ::2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(own[:, :, 1::2], mirrored[:, :, 1::2], atol=1e-5, rtol=0)
+    assert float((alone - mirrored).abs().max()) > 0.01  # so that the test could tell them apart
+    torch.testing.assert_close(sampled(lifter, v, 1, flip="own"), alone[:, :, :1], atol=1e-5, rtol=0)
+
+
 def test_gradients_flow_through_the_sampler(published):
     v, lifter = published
     batch = SimpleNamespace(keypoints_2d=v["in/wrap_x_2d"])

@@ -22,7 +22,7 @@ def test_the_notebook(tmp_path, monkeypatch, capsys):
     matplotlib.pyplot.close(names["figure"])
     matplotlib.use(before)
     out = capsys.readouterr().out
-    assert "Greeting (100, 17, 2) 50 frames a second" in out and "(100, 17, 3) (5, 100, 17, 3) m" in out
+    assert "Greeting (100, 17, 2) 50 frames a second" in out and "(100, 17, 3) (10, 100, 17, 3) m" in out
     assert "poses.npz" in out and "person_0.bvh" in out and "protocol_2 {'P_Agg'" in out
     poses, truth = (x - x[:, :1] for x in (names["person"].joints, names["clip"].positions_3d))
     assert np.linalg.norm(poses - truth, axis=-1).mean() < 0.2

@@ -8,7 +8,7 @@ import torch
 from common.datasets.h36m import SKELETON, load_h36m
 from common.datasets.windows import Windows
 from common.diffusion.lifter import DiffusionLifter
-from common.engine.evaluate import Sampling, evaluate, frame_errors
+from common.engine.evaluate import Sampling, evaluate, frame_errors, sample
 from common.errors import UserError
 from common.models import build
 from common.scoring.hypotheses import AGGREGATIONS, Evidence
@@ -45,6 +45,25 @@ def test_results_do_not_depend_on_the_batch_or_the_order(lifter, clips, batch):
             one.sums[protocol] / one.frames[:, None, None] - (other.sums[protocol] / other.frames[:, None, None])[::-1]
         )
         assert np.abs(difference).max() < 1e-3
+
+
+@pytest.mark.parametrize("model", ["mixste", "mixste_ray", "diff3dhpe"])
+def test_mirrored_hypotheses_are_those_of_mirrored_windows(clips, model):
+    """Cameras and actions included; and a draw that goes on where another ended is the same."""
+    torch.manual_seed(3)
+    lifter = DiffusionLifter(build(model, frames=5, channels=16, depth=1), SKELETON).eval()
+    windows = Windows(clips, SKELETON, 5)
+    rows, sampling = torch.arange(4), Sampling(4, 2, flip="own", temperature=(1.0, 0.5))
+
+    def drawn(flipped: bool, first: int = 0, **changes):
+        batch = windows.batch(rows, flipped=torch.full((4,), flipped))
+        return sample(lifter, windows, batch, replace(sampling, **changes), CPU, first=first)
+
+    own, apart = drawn(False), [drawn(f, flip=False) for f in (False, True)]
+    torch.testing.assert_close(own[:, :, ::2], apart[0][:, :, ::2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(own[:, :, 1::2], lifter.flip(apart[1])[:, :, 1::2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(drawn(False, 2, hypotheses=2), own[:, :, 2:], atol=1e-5, rtol=0)
+    assert sampling.calls == replace(sampling, flip=False).calls == replace(sampling, flip=True).calls / 2
 
 
 def test_poses_and_blind_columns_do_not_see_the_truth(lifter, clips):
@@ -167,7 +186,7 @@ class Wrong:
         return self
 
     def sample(self, batch, hypotheses, steps, noise, *, flip, chunk, sampler):
-        poses = batch.positions_3d[:, None, None].repeat(1, steps, hypotheses, 1, 1, 1)
+        poses = batch.positions_3d[:, None, None].repeat(1, steps, len(hypotheses), 1, 1, 1)
         for b, row in enumerate(batch.rows.tolist()):
             clip = self.windows.clip_of[row]
             frames = self.windows.frames_of(row).clip(0, len(self.windows.clips[clip]) - 1)

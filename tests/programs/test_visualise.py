@@ -239,11 +239,12 @@ def test_published_command_lines(tmp_path, monkeypatch, capsys):
     assert "pictures are drawn, there.svg" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("changes", [{}, {"flip": "own", "temperature": (0.5, 2.0)}], ids=["plain", "own, tempered"])
 @pytest.mark.parametrize("name", [n for n in REGISTRY if n != "known"])
-def test_a_trace_ends_where_the_lifted_clip_is(data, name):
+def test_a_trace_ends_where_the_lifted_clip_is(data, name, changes):
     lifter = lifter_of(name, perturbed(name))
     clip, opened = clip_of(data, "Walking"), Opened(lifter, {"model": name, "frames": 9}, Path("x.bin"))
-    sampling = Sampling(hypotheses=2, steps=3)
+    sampling = Sampling(hypotheses=2, steps=3, **changes)
     lifted = lift_clip(opened, clip, sampling, CPU, frames=[13])
     trace = trace_frame(opened, clip, sampling, CPU, 13)
     assert trace.states.shape == trace.estimates.shape == (2, 3, 17, 3) and trace.aggregates.shape == (3, 17, 3)

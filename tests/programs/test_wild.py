@@ -84,18 +84,18 @@ def test_keypoint_file_to_every_output(tmp_path, keypoints, tiny):
     assert "trained on nothing" in (out / "about.txt").read_text("utf-8")
 
 
-RADIUS = {"share": 0.9, "floor": 0.02, "factors": [0.0, *[2.0] * 16], "hypotheses": 2, "steps": 1, "flip": True,
+RADIUS = {"share": 0.9, "floor": 0.02, "factors": [0.0, *[2.0] * 16], "hypotheses": 2, "steps": 1, "flip": "own",
           "sampler": "ddim", "aggregate": "S_Agg"}  # fmt: skip
 
 
-def with_radius(path, radius):
+def with_card(path, **entries):
     content = torch.load(path, weights_only=True)
-    content["card"]["radius"] = radius
+    content["card"] |= entries
     torch.save(content, path)
 
 
 def test_a_calibrated_spread_is_told_as_a_radius(tmp_path, keypoints, tiny, capsys):
-    with_radius(tmp_path / "model" / "tiny.bin", RADIUS)
+    with_card(tmp_path / "model" / "tiny.bin", radius=RADIUS)
     flags = [keypoints, "--layout", "h36m", "--size", "160x120", "--fps", FPS, "--outputs", "poses,viewer", *tiny]
     assert run([*flags, "-num_proposals", 2, "-sampling_timesteps", 1, "-o", tmp_path / "out"]) == 0
     people, _, _, card = read_poses(tmp_path / "out" / "poses.npz")
@@ -107,11 +107,50 @@ def test_a_calibrated_spread_is_told_as_a_radius(tmp_path, keypoints, tiny, caps
     assert f"90% of the joints lie within {within:.0f} mm" in card["odds"] and card["odds"] in capsys.readouterr().err
     assert '"radius":true' in (tmp_path / "out" / "viewer.html").read_text("utf-8")
     assert run([*flags, "-num_proposals", 2, "-sampling_timesteps", 2, "-o", tmp_path / "two"]) == 0
-    assert "it was fitted with steps 1, not 2" in capsys.readouterr().err
+    assert "it was fitted with -sampling_timesteps 1, not 2" in capsys.readouterr().err
     assert "radius" not in read_poses(tmp_path / "two" / "poses.npz")[0][0]
-    with_radius(tmp_path / "model" / "tiny.bin", RADIUS | {"factors": [1.0]})
+    with_card(tmp_path / "model" / "tiny.bin", radius=RADIUS | {"factors": [1.0]})
     assert run([*flags, "-o", tmp_path / "bad"]) == 2
     assert "its radius is" in capsys.readouterr().err
+
+
+def test_people_are_as_tall_as_the_card_guesses(tmp_path, keypoints, tiny, capsys):
+    """The card's curve of lifted and true heights sizes people, unless they are told or the sampler is another."""
+    flags = [keypoints, *FILE, "--outputs", "poses", *tiny, "-sampling_timesteps", 1, "--no-feet"]
+
+    def lifted(name, *more):
+        assert run([*flags, "-o", tmp_path / name, *more]) == 0
+        return read_poses(tmp_path / name / "poses.npz")[0]
+
+    before = lifted("before", "-num_proposals", 2)
+    sampler = {key: RADIUS[key] for key in ("hypotheses", "steps", "flip", "sampler", "aggregate")}
+    curve = {"lifted": [0.2, 5.0], "true": [0.25, 6.25], **sampler}  # all grow by a quarter
+    with_card(tmp_path / "model" / "tiny.bin", heights=[curve | {"steps": 9}, curve])
+    capsys.readouterr()
+    for old, new in zip(before, lifted("after", "-num_proposals", 2), strict=True):
+        assert new["height"] == pytest.approx(1.25 * old["height"], rel=1e-4)
+        for name in ("positions_raw", "hypotheses"):
+            one, other = (x[name] - x[name][..., :1, :] for x in (new, old))
+            np.testing.assert_allclose(one, 1.25 * other, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(new["spread"], 1.25 * old["spread"], rtol=2e-3)
+    for old, new in zip(before, lifted("other", "-num_proposals", 1), strict=True):
+        assert new["height"] == pytest.approx(old["height"], rel=0.2)  # fitted with two hypotheses: not used
+    for person in lifted("told", "-num_proposals", 2, "--height", "1.5"):
+        assert person["height"] == pytest.approx(1.5)
+    live = [keypoints, *FILE, *tiny, "--stream", "--delay", 2, "--outputs", "poses"]
+    tall = []
+    for name, part in (("live", {}), ("live, sized", {"hypotheses": 1, "flip": False})):
+        with_card(tmp_path / "model" / "tiny.bin", heights=[curve | part])
+        assert run([*live, "-o", tmp_path / name]) == 0
+        (person,), *_ = read_poses(tmp_path / name / "poses.npz")
+        line = (tmp_path / name / "stream.jsonl").read_text("utf-8").splitlines()[1]
+        first = stature(np.array([[json.loads(line)["positions"]]]), H36M_17, np.ones((1, 17), bool))
+        tall.append([person["height"], first])
+    np.testing.assert_allclose(tall[1], 1.25 * np.array(tall[0]), rtol=1e-3)
+    for bad in ({"true": [0.25]}, {"true": [2.0, 1.0]}, {"lifted": [1.0, 1.0]}, {"lifted": "x"}, {"steps": 0}):
+        with_card(tmp_path / "model" / "tiny.bin", heights=[curve, curve | bad])
+        assert run([*flags, "-o", tmp_path / "bad"]) == 2
+        assert "its heights is" in capsys.readouterr().err
 
 
 def test_two_models_and_a_given_camera(tmp_path, keypoints, tiny):
@@ -351,7 +390,7 @@ def test_a_stream_takes_few_steps_unless_told():
         asked = read_settings(["x.npy", *typed])[0].sampling
         return asked.hypotheses, asked.sampling_timesteps, asked.test_time_augmentation
 
-    assert sampling() == (5, 2, True) and sampling("--stream") == (1, 1, False)
+    assert sampling() == (10, 2, "own") and sampling("--stream") == (1, 1, False)
     assert sampling("--stream", "-num_proposals", "3", "--test-time-augmentation", "true") == (3, 1, True)
 
 
