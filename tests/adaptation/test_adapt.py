@@ -185,7 +185,7 @@ def test_reprojection_is_in_pixels(source_content, clips, monkeypatch):
     truth = Windows(clips["target"], H36M_17, 9)
 
     def true_poses(batch, hypotheses, *arguments, **keywords):
-        return truth.batch(batch.rows).positions_3d[:, None, None].expand(-1, 1, hypotheses, -1, -1, -1).clone()
+        return truth.batch(batch.rows).positions_3d[:, None, None].expand(-1, 1, len(hypotheses), -1, -1, -1).clone()
 
     monkeypatch.setattr(adapter.lifter, "sample", true_poses)
     assert mean_reprojection(adapter.lifter, adapter.target, Sampling(2, 1, 8), PLACE) < 0.5
