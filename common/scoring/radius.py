@@ -1,8 +1,8 @@
 """From the spread of hypotheses to millimetres: within this radius the true joint lies nine times of ten.
 
 A checkpoint's card holds, under `radius`, how its spreads translate, fitted on performers of its training
-(`benchmarks/radius.py`): radius = factor of the joint * sqrt(spread^2 + floor^2), root-relative, metres. It is true of
-the sampler that it was fitted with.
+(`benchmarks/wild_card.py`): radius = factor of the joint * sqrt(spread^2 + floor^2), root-relative, metres. It is true
+of the sampler that it was fitted with.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def radii(spread: np.ndarray, found: dict) -> np.ndarray:
 def why_not(found: dict | None, hypotheses: int, **sampler: object) -> str | None:
     """Why spreads of this sampler have no radius; None where they have."""
     if not found:
-        return "this checkpoint does not say how its spread translates (python -m benchmarks.radius)"
+        return "this checkpoint does not say how its spread translates (python -m benchmarks.wild_card)"
     if hypotheses < found["hypotheses"]:
         return f"it was fitted with {found['hypotheses']} hypotheses"
     for name, typed in SAMPLER.items():

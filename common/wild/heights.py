@@ -2,7 +2,7 @@
 
 One camera hardly tells a person's size, and a network that answers with means makes bones too short. A checkpoint's
 card holds, under `heights`, how tall people truly were whom it lifted at some height, fitted on performers of its
-training and their variations (`benchmarks/heights.py`). It is true of the sampler that it was fitted with.
+training and their variations (`benchmarks/wild_card.py`). It is true of the sampler that it was fitted with.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""benchmarks.aggregate, radius and temperature on made motion: they end in figures, resume, and write what they say."""
+"""benchmarks.aggregate, wild_card and temperature on made motion: they end in figures, resume, write what they say."""
 
 import json
 from dataclasses import replace
@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import aggregate, heights, open_motion, radius, temperature
+from benchmarks import aggregate, open_motion, temperature, wild_card
 from common.datasets.synthetic.h36m import write_h36m
 from common.engine import checkpoint
 from common.engine.devices import Place
 from common.errors import UserError
 from common.scoring.hypotheses import Evidence
+from common.settings.wild import InputSettings, WildSettings
 from common.wild.lifting import open_model
+from common.wild.skeletons import stature
 from tests.programs.test_wild import make_checkpoint
 from tests.tiny import command, flags
 
@@ -58,54 +60,57 @@ def test_rpea_takes_the_best_few_and_the_geometric_median_is_one():
     assert float(found.abs().max()) < 0.01
 
 
-def test_the_radius_lands_in_the_card_and_holds_nine_of_ten(motion, tmp_path):
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A checkpoint whose card names its training performers."""
     path = tmp_path / "model" / "m.bin"
     make_checkpoint(path, "mixste", frames=9)
     content = checkpoint.load(path)
-    weights = {k: v.clone() for k, v in content["weights"].items()}
     checkpoint.save(path, content | {"card": content["card"] | {"subjects": "S1,S5", "fps": 25.0}})
-    assert radius.main([str(motion), "-c", str(path), "--pieces", "4"]) == 2  # its takes are too short
-    radius.LEAST_FRAMES = 20
-    assert radius.main([str(motion), "-c", str(path), "--pieces", "4"]) == 0
-    after = checkpoint.load(path)
+    monkeypatch.setattr(wild_card, "LEAST_FRAMES", 20)
+    return path
+
+
+def test_the_radius_lands_in_the_card_and_holds_nine_of_ten(motion, trained, monkeypatch):
+    weights = {k: v.clone() for k, v in checkpoint.load(trained)["weights"].items()}
+    line = [str(motion), "-c", str(trained), "--pieces", "4", "--heights", "4"]
+    monkeypatch.setattr(wild_card, "LEAST_FRAMES", 60)
+    assert wild_card.main(line) == 2  # its takes are too short
+    monkeypatch.setattr(wild_card, "LEAST_FRAMES", 20)
+    assert wild_card.main(line) == 0
+    after = checkpoint.load(trained)
     assert all(torch.equal(after["weights"][k], weights[k]) for k in weights)
     found = after["card"]["radius"]
     assert (found["hypotheses"], found["steps"], found["aggregate"], found["pieces"]) == (10, 2, "S_Agg", 4)
     assert found["flip"] == "own"
-    model, place = open_model(path, Place(torch.device("cpu"))), Place(torch.device("cpu"))
+    model, place = open_model(trained, Place(torch.device("cpu"))), Place(torch.device("cpu"))
     within = []
-    settings = radius.WildSettings(input=radius.InputSettings(input=""))
-    for clip in radius.pieces_of(motion, ("S1", "S5"), 4):
-        person = radius.lifted(model, clip, settings, place)
-        error = radius.error_of(person, clip.positions_3d, 0)
+    settings = WildSettings(input=InputSettings(input=""))
+    for clip in wild_card.pieces_of(motion, ("S1", "S5"), 4, wild_card.SEEDS["radius"]):
+        person = wild_card.lifted(model, clip, settings, place)
+        error = wild_card.error_of(person, clip.positions_3d, 0)
         within.append((error <= person["radius"] + 1e-6)[:, 1:])
     assert np.concatenate(within).mean() == pytest.approx(0.9, abs=0.01)
     assert open_motion.FPS == 25.0
 
 
-def test_heights_land_in_the_card(motion, tmp_path, monkeypatch, capsys):
+def test_heights_land_in_the_card(motion, trained):
     """Fitted as lifted, whatever the card said before; people then come out as tall as they are, in the mean."""
-    path, place = tmp_path / "model" / "m.bin", Place(torch.device("cpu"))
-    make_checkpoint(path, "mixste", frames=9)
-    content = checkpoint.load(path)
-    checkpoint.save(path, content | {"card": content["card"] | {"subjects": "S1,S5", "fps": 25.0}})
-    monkeypatch.setattr(radius, "LEAST_FRAMES", 20)
-    line = [str(motion), "-c", str(path), "--pieces", "8"]
-    assert heights.main(line) == 0
-    found, stream = checkpoint.load(path)["card"]["heights"]
+    place, line = Place(torch.device("cpu")), [str(motion), "-c", str(trained), "--pieces", "2", "--heights", "8"]
+    assert wild_card.main(line) == 0
+    found, stream = checkpoint.load(trained)["card"]["heights"]
     assert (stream["hypotheses"], stream["steps"], stream["flip"], stream["pieces"]) == (1, 1, False, 8)
     assert (found["hypotheses"], found["steps"], found["flip"], found["pieces"]) == (2, 2, "own", 8)
-    assert heights.main(line) == 0 and checkpoint.load(path)["card"]["heights"] == [found, stream]
-    clips, model = radius.pieces_of(motion, ("S1", "S5"), 8, heights.SEED), open_model(path, place)
-    settings = radius.WildSettings(input=radius.InputSettings(input=""), body=heights.NO_BODY)
+    assert wild_card.main(line) == 0 and checkpoint.load(trained)["card"]["heights"] == [found, stream]
+    model, ratios = open_model(trained, place), []
+    settings = WildSettings(input=InputSettings(input=""), body=wild_card.NO_BODY)
     settings = replace(settings, sampling=replace(settings.sampling, hypotheses=2))
-    ratios = []
-    for clip in clips:
-        true = heights.stature(clip.positions_3d[None], model.skeleton, np.ones(clip.positions_3d.shape[:2], bool))
-        ratios.append(true / radius.lifted(model, clip, settings, place)["height"])
+    for clip in wild_card.pieces_of(motion, ("S1", "S5"), 8, wild_card.SEEDS["heights"]):
+        true = stature(clip.positions_3d[None], model.skeleton, np.ones(clip.positions_3d.shape[:2], bool))
+        ratios.append(true / wild_card.lifted(model, clip, settings, place)["height"])
     assert np.log(ratios).mean() == pytest.approx(0, abs=0.01)
     with pytest.raises(UserError, match="no height"):
-        heights.fit(model, [], place, heights.SAMPLERS[0])
+        wild_card.fit_heights(model, [], place, wild_card.SAMPLERS[0])
 
 
 def test_temperatures_are_fitted_on_training_performers(tmp_path, monkeypatch, capsys):

@@ -1,16 +1,18 @@
-"""How the spread of a checkpoint's hypotheses translates into millimetres, for main_wild.py: written into its card.
+"""What main_wild.py reads in a checkpoint's card: how tall people are whom it lifts so tall, how far joints may be off.
 
-    python -m benchmarks.radius DATA_FOLDER -c FILE [--pieces 60]
+    python -m benchmarks.wild_card DATA_FOLDER -c FILE [--heights 600] [--pieces 60]
 
 DATA_FOLDER has data_3d_h36m.npz in the Human3.6M layout. Pieces of the training performers' takes, half of them as they
-were recorded and half varied as the training varies them (`benchmarks.open_motion`), go through new random cameras and
-through all of main_wild.py, bodies included; `common/scoring/radius.py` fits the card's `radius` on the errors. The
-weights stay as they are.
+were recorded and half varied as the training varies them, children among them (`benchmarks.open_motion`), go through
+new random cameras and are lifted as main_wild.py does. `heights` is fitted first (`common/wild/heights.py`, a curve for
+the default sampler and one for that of --stream), then, on other pieces through all of main_wild.py, `radius`
+(`common/scoring/radius.py`). The weights stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,16 +32,21 @@ from common.files.poses import Person
 from common.geometry.camera import screen_to_pixels
 from common.geometry.skeleton import H36M_17
 from common.scoring import radius
-from common.settings.wild import InputSettings, WildSettings
+from common.settings.lifting import EvaluationSettings
+from common.settings.wild import PRESET, STREAM, BodySettings, InputSettings, WildSettings
+from common.wild import heights
 from common.wild.lifting import open_model
 from common.wild.people import camera_of, lift_people, sampling_of
+from common.wild.skeletons import stature
 from common.wild.tracking import Track
 
-SEED = 31  # no training has it
+SEEDS = {"radius": 31, "heights": 32}  # no training has them
 LEAST_FRAMES = 60  # of a piece
+NO_BODY = BodySettings(no_smoothing=True, no_skeleton=True, no_floor=True, no_feet=True)  # it changes no height
+SAMPLERS = (PRESET | {"hypotheses": 2}, STREAM)  # one of each body: the medians of bones do not move with more
 
 
-def pieces_of(folder: Path, subjects: tuple[str, ...], count: int, seed: int = SEED) -> list[Clip]:
+def pieces_of(folder: Path, subjects: tuple[str, ...], count: int, seed: int) -> list[Clip]:
     """Pieces of up to five seconds, half of them varied, drawn evenly from all takes, which are seen anew until there
     are enough."""
     takes = open_motion.load_takes(folder, subjects)
@@ -84,7 +91,25 @@ def error_of(person: Person, truth: np.ndarray, root: int) -> np.ndarray:
     return np.linalg.norm(own - true, axis=-1)
 
 
-def fit(model: Opened, clips: list[Clip], place: Place, settings: WildSettings | None = None) -> dict:
+def fit_heights(model: Opened, clips: Sequence[Clip], place: Place, sampler: dict) -> dict:
+    """A curve of the card's `heights`. Raises UserError where nobody has a height."""
+    settings = WildSettings(
+        input=InputSettings(input=""), body=NO_BODY, sampling=replace(EvaluationSettings(), **sampler)
+    )
+    bare = replace(model, card={key: value for key, value in model.card.items() if key != "heights"})
+    pairs = []
+    for clip in tqdm(clips, desc="heights", unit="piece"):
+        everything = np.ones(clip.positions_3d.shape[:2], bool)
+        true = stature(clip.positions_3d[None], model.skeleton, everything)
+        found = lifted(bare, clip, settings, place)["height"]
+        if found and true:
+            pairs.append((found, true))
+    if not pairs:
+        raise UserError("nobody's legs and trunk are known, so no height is")
+    return heights.fit(*np.array(pairs).T) | sampler_of(settings) | {"pieces": len(pairs)}
+
+
+def fit_radius(model: Opened, clips: list[Clip], place: Place, settings: WildSettings | None = None) -> dict:
     """The card's `radius`, of the sampler of main_wild.py's defaults."""
     settings = settings or WildSettings(input=InputSettings(input=""))
     hypotheses, spreads, errors = settings.sampling.hypotheses, [], []
@@ -111,15 +136,21 @@ def _main(description: str, argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with data_3d_h36m.npz")
     parser.add_argument("-c", "--checkpoint", type=Path, required=True, help="the lifter's file, which is written anew")
-    parser.add_argument("--pieces", type=int, default=60, help="how many pieces to lift")
+    parser.add_argument("--heights", type=int, default=600, help="how many pieces to lift for the heights")
+    parser.add_argument("--pieces", type=int, default=60, help="how many pieces to lift for the radius")
     args = parser.parse_args(argv)
-    place = Place(torch.device("cpu"))
-    content = checkpoint.load(args.checkpoint)
-    subjects = subjects_of(args.checkpoint, content["card"])
-    model = open_model(args.checkpoint, place)
-    content["card"]["radius"] = fit(model, pieces_of(args.data, subjects, args.pieces), place)
-    checkpoint.save(args.checkpoint, content)
-    say(f"{args.checkpoint}: {content['card']['radius']}")
+    content, place = checkpoint.load(args.checkpoint), Place(torch.device("cpu"))
+    card, subjects = content["card"], subjects_of(args.checkpoint, content["card"])
+
+    def fitted(name: str, value: object) -> Opened:
+        card[name] = value
+        checkpoint.save(args.checkpoint, content)
+        say(f"{args.checkpoint}: {name} {value}")
+        return open_model(args.checkpoint, place)
+
+    model, pieces = open_model(args.checkpoint, place), pieces_of(args.data, subjects, args.heights, SEEDS["heights"])
+    model = fitted("heights", [fit_heights(model, pieces, place, sampler) for sampler in SAMPLERS])
+    fitted("radius", fit_radius(model, pieces_of(args.data, subjects, args.pieces, SEEDS["radius"]), place))
     return 0
 
 
