@@ -8,7 +8,7 @@ camera, with new detector-like noise: three in four as a detector's 17 COCO keyp
 main_wild.py maps them, the others as the 17 joints themselves. The run is counted in steps, is saved every 20 seconds
 and goes on where it stopped. S9 and S11 are held out; they are scored under random cameras of a fixed seed and, if the
 folder has their 2D, under the four Human3.6M cameras. --hold S8 keeps a training subject out too and judges by it:
-that is what choices are made on. `python -m benchmarks.wild_card` then writes into the card what main_wild.py reads there.
+that is what choices are made on. `python -m benchmarks.wild_card` then adds to the card what main_wild.py reads there.
 """
 
 from __future__ import annotations
