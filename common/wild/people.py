@@ -183,7 +183,8 @@ def height_rule(model: Opened, settings: WildSettings, number: int) -> Callable[
     told = told_height(settings.lifting, number)
     if told is not None:
         return lambda lifted: told
-    curves = [curve for curve in model.card.get("heights") or () if not _other_sampler(curve, settings)]
+    any_pose = {"aggregate": settings.lifting.aggregate}  # the height lifted is that of the hypotheses
+    curves = [curve for curve in model.card.get("heights") or () if not _other_sampler(curve | any_pose, settings)]
     return partial(heights.guess, found=curves[0]) if curves else None
 
 

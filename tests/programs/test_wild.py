@@ -135,6 +135,8 @@ def test_people_are_as_tall_as_the_card_guesses(tmp_path, keypoints, tiny, capsy
         np.testing.assert_allclose(new["spread"], 1.25 * old["spread"], rtol=2e-3)
     for old, new in zip(before, lifted("other", "-num_proposals", 1), strict=True):
         assert new["height"] == pytest.approx(old["height"], rel=0.2)  # fitted with two hypotheses: not used
+    for old, new in zip(before, lifted("mean", "-num_proposals", 2, "--aggregate", "P_Agg"), strict=True):
+        assert new["height"] == pytest.approx(1.25 * old["height"], rel=1e-4)  # that of the hypotheses
     for person in lifted("told", "-num_proposals", 2, "--height", "1.5"):
         assert person["height"] == pytest.approx(1.5)
     live = [keypoints, *FILE, *tiny, "--stream", "--delay", 2, "--outputs", "poses"]
