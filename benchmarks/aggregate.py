@@ -49,8 +49,8 @@ from common.scoring.hypotheses import (
 from common.scoring.metrics import bone_lengths, joint_errors, mpjpe, n_mpjpe, p_mpjpe
 from common.scoring.tables import fixed_width
 from common.settings.wild import DEFAULT, FOLDER, InputSettings, WildSettings
+from common.wild.heights import height_rule
 from common.wild.lifting import open_model
-from common.wild.people import height_rule
 from common.wild.skeletons import stature
 
 CHOOSING = ("S6", "S8")

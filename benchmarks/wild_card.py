@@ -36,7 +36,8 @@ from common.settings.lifting import EvaluationSettings
 from common.settings.wild import PRESET, STREAM, BodySettings, InputSettings, WildSettings
 from common.wild import heights
 from common.wild.lifting import open_model
-from common.wild.people import camera_of, lift_people, sampling_of
+from common.wild.people import camera_of, lift_people
+from common.wild.sampler import sampler_of
 from common.wild.skeletons import stature
 from common.wild.tracking import Track
 
@@ -119,13 +120,6 @@ def fit_radius(model: Opened, clips: list[Clip], place: Place, settings: WildSet
         errors.append(error_of(person, clip.positions_3d, model.skeleton.root))
     found = radius.fit(np.concatenate(spreads), np.concatenate(errors))
     return found | sampler_of(settings) | {"frames": sum(map(len, clips)), "pieces": len(clips)}
-
-
-def sampler_of(settings: WildSettings) -> dict:
-    """What a card says of the sampler that something was fitted with."""
-    asked = sampling_of(settings)
-    sampler = {"hypotheses": asked.hypotheses, "steps": asked.steps, "flip": asked.flip, "sampler": asked.sampler}
-    return sampler | {"aggregate": settings.lifting.aggregate}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -22,7 +22,8 @@ from common.geometry.skeleton import H36M_17
 from common.scoring.metrics import mpjpe, p_mpjpe
 from common.settings.wild import STREAM, WildSettings
 from common.wild.live import FILE, stream_person
-from common.wild.people import bodies_of_stream, camera_of, lift_people, sampling_of
+from common.wild.people import bodies_of_stream, camera_of, lift_people
+from common.wild.sampler import sampling_of
 from common.wild.tracking import Track
 
 STEP = 2  # of the recordings' frames: a video of 25 frames a second

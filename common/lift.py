@@ -30,10 +30,12 @@ from common.files.poses import Person
 from common.files.writing import writable
 from common.geometry.skeleton import Skeleton
 from common.settings.wild import CALL, DEFAULT, FOLDER, SAVE, OutputSettings, WildSettings, settings_of
+from common.wild.heights import heights_said
 from common.wild.inputs import Source, read_source, source_of_array
 from common.wild.lifting import open_model
+from common.wild.odds import odds_said
 from common.wild.outputs import grounded, write_about, write_model, write_videos
-from common.wild.people import camera_of, heights_said, lift_people, odds
+from common.wild.people import camera_of, lift_people
 from common.wild.tracking import Track, track
 
 ROOT = Path(__file__).parents[1]
@@ -233,7 +235,7 @@ def save(folder: Path, lifted: Sequence[People], output: OutputSettings, already
     facts = {
         "focal_pixels": round(camera.intrinsics[0] * camera.width / 2, 1),
         "focal": "given" if lifting.focal else "assumed",
-        "height": heights_said(one.arrays, lifting),
+        "height": heights_said(one.model, one.arrays, settings),
         "aggregate": "mean" if lifting.stream else lifting.aggregate,
         "hypotheses": sampling.hypotheses,
         "steps": sampling.sampling_timesteps,
@@ -241,7 +243,7 @@ def save(folder: Path, lifted: Sequence[People], output: OutputSettings, already
         "image": f"{source.size[0]}x{source.size[1]}",
         "fps": source.fps,
     }
-    if line := odds(one.model, one.arrays, settings):
+    if line := odds_said(one.model, one.arrays, settings):
         facts["odds"] = line
     written = [*already]
     for people in lifted:

@@ -83,10 +83,12 @@ def _timed(lifter: Lifter, source: Source, settings: WildSettings, tracks: list[
 
 def _stream(settings: WildSettings, lifters: list[Lifter], folder: Path) -> People:
     from common.lift import People
+    from common.wild.heights import check_heights, height_rule
     from common.wild.inputs import Source, open_stream
     from common.wild.keypoints import Detections
     from common.wild.live import FOLLOWED, stream_person
-    from common.wild.people import bodies_of_stream, camera_of, check_heights, height_rule, sampling_of
+    from common.wild.people import bodies_of_stream, camera_of
+    from common.wild.sampler import sampling_of
 
     if len(lifters) > 1:
         raise UserError("--stream takes one checkpoint")
@@ -115,10 +117,11 @@ def _stream(settings: WildSettings, lifters: list[Lifter], folder: Path) -> Peop
 
 def _tell(settings: WildSettings, written: list[Path], lifted: list[People]) -> None:
     from common.engine.log import say
-    from common.wild.people import heights_said, odds
+    from common.wild.heights import heights_said
+    from common.wild.odds import odds_said
 
     for people in lifted:
-        if line := odds(people.model, people.arrays, settings):
+        if line := odds_said(people.model, people.arrays, settings):
             say(f"{people.model.name}: {line}")
-        say(f"{people.model.name}: heights: {heights_said(people.arrays, settings.lifting)}")
+        say(f"{people.model.name}: heights: {heights_said(people.model, people.arrays, settings)}")
     say("written: " + ", ".join(str(path) for path in written))

@@ -11,12 +11,6 @@ import numpy as np
 
 SHARE = 0.9
 FLOORS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16)  # metres
-SAMPLER = {  # what must be as it was, and how it is typed; more hypotheses do no harm
-    "steps": "-sampling_timesteps",
-    "flip": "--test-time-augmentation",
-    "sampler": "--sampler",
-    "aggregate": "--aggregate",
-}
 
 
 def unbiased(spread: np.ndarray, hypotheses: int) -> np.ndarray:
@@ -44,15 +38,3 @@ def fit(spread: np.ndarray, error: np.ndarray, share: float = SHARE) -> dict:
 def radii(spread: np.ndarray, found: dict) -> np.ndarray:
     """Radii (..., J), metres, of unbiased spreads (..., J)."""
     return np.array(found["factors"]) * np.sqrt(spread**2 + found["floor"] ** 2)
-
-
-def why_not(found: dict | None, hypotheses: int, **sampler: object) -> str | None:
-    """Why spreads of this sampler have no radius; None where they have."""
-    if not found:
-        return "this checkpoint does not say how its spread translates (python -m benchmarks.wild_card)"
-    if hypotheses < found["hypotheses"]:
-        return f"it was fitted with {found['hypotheses']} hypotheses"
-    for name, typed in SAMPLER.items():
-        if sampler[name] != found[name]:
-            return f"it was fitted with {typed} {found[name]}, not {sampler[name]}"
-    return None

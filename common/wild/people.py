@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
 from common.engine.devices import Place
-from common.engine.evaluate import Sampling
 from common.engine.opening import Opened
 from common.errors import UserError
 from common.files.poses import Person
 from common.geometry.camera import Camera
 from common.geometry.skeleton import Skeleton
-from common.scoring import radius
 from common.settings.wild import LENS, LiftingSettings, WildSettings
-from common.wild import heights, lifting
+from common.wild import lifting
 from common.wild.bodies import believable
 from common.wild.cleaning import Cleaned, clean, no_long_gap, runs
+from common.wild.heights import check_heights, sized
 from common.wild.lifting import lift_person
-from common.wild.skeletons import stature
+from common.wild.odds import with_radius
+from common.wild.sampler import sampling_of
 from common.wild.tracking import Track
 
-WINDOWS = 16  # at a time
 LEAST_KNOWN = 0.5  # of a person's joints: who shows less is left out
 # Words for what is unseen, the larger parts first; a part is told when none of its joints is known.
 LIMBS = {
@@ -50,12 +48,6 @@ def camera_of(asked: LiftingSettings, size: tuple[int, int]) -> Camera:
     if not 0.05 * max(size) <= focal <= 200 * max(size):
         raise UserError(f"--focal {focal:g}: no camera has that for pictures of {size[0]} x {size[1]} pixels")
     return lifting.camera_of(size, focal)
-
-
-def sampling_of(settings: WildSettings) -> Sampling:
-    asked = settings.sampling
-    return Sampling(asked.hypotheses, asked.sampling_timesteps, WINDOWS, settings.lifting.seed, neutral=True,
-                    flip=asked.test_time_augmentation, sampler=asked.sampler)  # fmt: skip
 
 
 def lift_people(
@@ -92,37 +84,7 @@ def lift_people(
         raise UserError("nobody of whom half was seen; --keep-all lifts those who are there")
     smoothing = settings.lifting.root_smoothing
     people = believable(people, confidences, model.skeleton, camera, fps, settings.body, smoothing)
-    if no_radius(model, settings) is None:
-        for person in people:
-            spread = radius.unbiased(person["spread"], settings.sampling.hypotheses)
-            person["radius"] = radius.radii(spread, model.card["radius"]).astype(np.float32)
-    return people
-
-
-def no_radius(model: Opened, settings: WildSettings) -> str | None:
-    """Why the spread cannot be told as a radius that holds the joint nine times of ten; None where it can."""
-    return _other_sampler(model.card.get("radius"), settings)
-
-
-def _other_sampler(fitted: dict | None, settings: WildSettings) -> str | None:
-    """Why something of a card is not true of the sampler that is asked for; None where it is."""
-    asked = sampling_of(settings)
-    sampler = {"steps": asked.steps, "flip": asked.flip, "sampler": asked.sampler,
-               "aggregate": settings.lifting.aggregate}  # fmt: skip
-    return radius.why_not(fitted, asked.hypotheses, **sampler)
-
-
-def odds(model: Opened, people: Sequence[Person], settings: WildSettings) -> str | None:
-    """How sure the poses are, in one line; None where a single hypothesis says nothing of it."""
-    spreads = [person["spread"] for person in people if person.get("spread") is not None]
-    if not spreads or settings.sampling.hypotheses < 2:
-        return None
-    if reason := no_radius(model, settings):
-        spread = 1000 * np.mean([np.nanmean(spread) for spread in spreads])
-        return f"mean spread of the hypotheses {spread:.0f} mm; what it means in errors is not known: {reason}"
-    within = 1000 * np.mean([np.nanmean(np.delete(p["radius"], model.skeleton.root, 1)) for p in people])
-    share = model.card["radius"]["share"]
-    return f"{share:.0%} of the joints lie within {within:.0f} mm on average, seen from the root (ID/radius)"
+    return with_radius(model, people, settings)
 
 
 def _lift(
@@ -150,61 +112,6 @@ def _lift(
             whole[(slice(None),) * axis + (slice(first, end),)] = value
     about = {"keypoints_2d": seen.keypoints, "mask": seen.mask, "known": seen.known}
     return {"id": track.id, "first": track.first, **arrays, **about}
-
-
-def heights_said(people: Sequence[Person], asked: LiftingSettings) -> str:
-    """How tall people are taken to be, and who told it, in words."""
-    parts = []
-    for person in people:
-        height, told = person.get("height"), told_height(asked, person["id"])
-        if height is not None:
-            source = "a guess, see --height" if told is None else "told"
-            parts.append(f"person {person['id']} {height:.2f} m ({source})")
-    return ", ".join(parts) or "not known"
-
-
-def check_heights(asked: LiftingSettings, numbers: Sequence[int]) -> None:
-    """Raises UserError where --height tells of somebody who is not there."""
-    if unknown := set(asked.height or ()) - {None, *numbers}:
-        there = ", ".join(str(number) for number in numbers)
-        raise UserError(f"--height: there is no person {min(unknown)}; there are {there}")
-
-
-def told_height(asked: LiftingSettings, number: int) -> float | None:
-    """Metres that --height says of a person; None where it says nothing."""
-    return (asked.height or {}).get(number, (asked.height or {}).get(None))
-
-
-def height_rule(model: Opened, settings: WildSettings, number: int) -> Callable[[float], float] | None:
-    """What says how tall a person is who was lifted at some height, metres: `--height`, else the card's `heights`.
-
-    None where neither does: nothing is told, and the card has none of this sampler.
-    """
-    told = told_height(settings.lifting, number)
-    if told is not None:
-        return lambda lifted: told
-    any_pose = {"aggregate": settings.lifting.aggregate}  # the height lifted is that of the hypotheses
-    curves = [curve for curve in model.card.get("heights") or () if not _other_sampler(curve | any_pose, settings)]
-    return partial(heights.guess, found=curves[0]) if curves else None
-
-
-def sized(model: Opened, person: Person, settings: WildSettings, say: Callable[[str], None]) -> Person:
-    """The person as large, and as far away, as `height_rule` asks for, or as it was. With its `height`.
-
-    What the picture shows stays the same: a camera cannot tell a child from somebody taller behind it.
-    """
-    number, present = person["id"], np.isfinite(person["positions"]).all((1, 2))
-    rule, told = height_rule(model, settings, number), told_height(settings.lifting, number)
-    lifted = stature(person["hypotheses"][:, present], model.skeleton, person["known"][present])
-    if told is not None and lifted is None:
-        say(f"person {number}: neither legs nor trunk seen, so the {told:.2f} m that were told give no size")
-    elif told is not None:
-        say(f"person {number}: {told:.2f} m tall, as told; lifted at {lifted:.2f} m")
-    if lifted is None or rule is None:
-        return person | {"height": lifted}
-    height = rule(lifted)
-    lengths = [key for key in ("positions", "hypotheses", "spread") if key in person]
-    return person | {key: person[key] * np.float32(height / lifted) for key in lengths} | {"height": height}
 
 
 def bodies_of_stream(

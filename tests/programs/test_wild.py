@@ -107,7 +107,7 @@ def test_a_calibrated_spread_is_told_as_a_radius(tmp_path, keypoints, tiny, caps
     assert f"90% of the joints lie within {within:.0f} mm" in card["odds"] and card["odds"] in capsys.readouterr().err
     assert '"radius":true' in (tmp_path / "out" / "viewer.html").read_text("utf-8")
     assert run([*flags, "-num_proposals", 2, "-sampling_timesteps", 2, "-o", tmp_path / "two"]) == 0
-    assert "it was fitted with -sampling_timesteps 1, not 2" in capsys.readouterr().err
+    assert "its radius was fitted with -sampling_timesteps 1, not 2" in capsys.readouterr().err
     assert "radius" not in read_poses(tmp_path / "two" / "poses.npz")[0][0]
     with_card(tmp_path / "model" / "tiny.bin", radius=RADIUS | {"factors": [1.0]})
     assert run([*flags, "-o", tmp_path / "bad"]) == 2
@@ -135,6 +135,7 @@ def test_people_are_as_tall_as_the_card_guesses(tmp_path, keypoints, tiny, capsy
         np.testing.assert_allclose(new["spread"], 1.25 * old["spread"], rtol=2e-3)
     for old, new in zip(before, lifted("other", "-num_proposals", 1), strict=True):
         assert new["height"] == pytest.approx(old["height"], rel=0.2)  # fitted with two hypotheses: not used
+    assert "guesses as lifted: the checkpoint's heights were fitted with" in capsys.readouterr().err
     for old, new in zip(before, lifted("mean", "-num_proposals", 2, "--aggregate", "P_Agg"), strict=True):
         assert new["height"] == pytest.approx(1.25 * old["height"], rel=1e-4)  # that of the hypotheses
     for person in lifted("told", "-num_proposals", 2, "--height", "1.5"):

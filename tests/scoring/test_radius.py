@@ -3,8 +3,6 @@ import pytest
 
 from common.scoring import radius
 
-SAMPLER = {"hypotheses": 5, "steps": 2, "flip": True, "sampler": "ddim", "aggregate": "S_Agg"}
-
 
 def made(count=20_000, floor=0.04, joints=3, seed=0):
     """Spreads, and errors whose scale grows with sqrt(spread^2 + floor^2), each joint by another factor."""
@@ -37,13 +35,3 @@ def test_spread_of_few_hypotheses_is_that_of_many_on_average():
     few = rng.normal(size=(3, 20_000))
     spread = np.sqrt(((few - few.mean(0)) ** 2).mean(0))
     assert np.sqrt((radius.unbiased(spread, 3) ** 2).mean()) == pytest.approx(1, rel=0.01)
-
-
-def test_another_sampler_has_no_radius():
-    found = {"factors": [1.0], **SAMPLER}
-    assert radius.why_not(found, **SAMPLER) is None
-    assert radius.why_not(found, **SAMPLER | {"hypotheses": 20}) is None
-    assert "5 hypotheses" in radius.why_not(found, **SAMPLER | {"hypotheses": 2})
-    assert "steps 2, not 5" in radius.why_not(found, **SAMPLER | {"steps": 5})
-    assert "aggregate S_Agg" in radius.why_not(found, **SAMPLER | {"aggregate": "R_Agg"})
-    assert "benchmarks.wild_card" in radius.why_not(None, **SAMPLER)
