@@ -16,7 +16,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.files.limits import Budget, reading
-from common.files.pickles import NUMPY, Damaged, checked_array, field_shape, plain_dtype, unpickle
+from common.files.pickle_names import NUMPY, Damaged, checked_array, field_shape, plain_dtype
+from common.files.pickles import unpickle
 
 _PIECE = 1 << 20
 _LONGEST_HEADER = 1 << 16  # of an .npy file

@@ -22,7 +22,8 @@ import numpy as np
 
 from common.errors import UserError
 from common.files.limits import Budget, reading
-from common.files.pickles import DEEPEST, Damaged
+from common.files.pickle_names import Damaged
+from common.files.pickles import DEEPEST
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # bytes of a number, by data type
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED, _TEXT = 1, 5, 6, 14, 15, (16, 17, 18)

@@ -15,7 +15,8 @@ from common.files.archives import load_archive, load_array
 from common.files.hdf5 import open_hdf5
 from common.files.limits import Budget, reading, require, understanding
 from common.files.mat import Unread, load_mat
-from common.files.pickles import Inert, load_pickle
+from common.files.pickle_names import Inert
+from common.files.pickles import load_pickle
 from common.files.texts import parse_json, parse_yaml, read_json, read_text, read_toml, read_yaml
 from common.files.torch_files import (
     load_clip_weights,

@@ -12,7 +12,8 @@ import yaml
 
 from common.errors import UserError
 from common.files.limits import Budget, reading, understanding
-from common.files.pickles import DEEPEST, Damaged, weigh
+from common.files.pickle_names import Damaged
+from common.files.pickles import DEEPEST, weigh
 
 LARGEST_TEXT = 1 << 30  # bytes
 LARGEST_SETTINGS = 1 << 16  # characters of YAML or TOML; PyYAML reads about 50 KB a second

@@ -20,7 +20,8 @@ from torch import Tensor
 from common.errors import UserError
 from common.files.archives import Zip
 from common.files.limits import Budget, reading
-from common.files.pickles import NUMPY, RANDOM, Call, Damaged, Pending, field_shape, unpickle
+from common.files.pickle_names import NUMPY, RANDOM, Call, Damaged, Pending, field_shape
+from common.files.pickles import unpickle
 from common.files.texts import parse_json
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
