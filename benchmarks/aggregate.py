@@ -57,6 +57,7 @@ CHOOSING = ("S6", "S8")
 STEPS = 2
 COUNTS = (20, 10)  # hypotheses, the first of one draw
 AVERAGED = 5  # hypotheses whose steps average both bodies: as many network calls as 10 of which every other is mirrored
+CAMERAS = {"h36m": "Human3.6M's cameras", "random": "random cameras"}
 METRICS = {"mpjpe": mpjpe, "p_mpjpe": p_mpjpe, "n_mpjpe": n_mpjpe}
 FOCAL = (0.75, 0.9, 1.1, 1.25)  # shares of the true focal length that are told
 # Every which window is looked at: all of them would take an hour of one core.
@@ -274,6 +275,7 @@ def tables(content: dict) -> list[tuple[str, list[list]]]:
                 cells += [mean(part, count, name, "p_mpjpe"), against(part, count, name, "p_mpjpe")]
                 rows.append([LABELS.get(name, name), *cells, mean(part, count, name, "n_mpjpe")])
             out.append((f"S9 and S11, {CAMERAS[cameras]}, H = {count}{facts(part)}", rows))
+    out += by_take(parts)
     told = next(iter(parts.values()), {}).get("sums", {}).get(str(COUNTS[-1]), ())
     shown = [name for name in ORDER if name in told and name not in ("R_Agg", "J_Agg", "J_Agg_fit")]
     rows = [["focal length", *(f"{CAMERAS[c]}: {LABELS.get(n, n)}" for c in CAMERAS for n in shown)]]
@@ -313,7 +315,35 @@ def tables(content: dict) -> list[tuple[str, list[list]]]:
     return out
 
 
-CAMERAS = {"h36m": "Human3.6M's cameras", "random": "random cameras"}
+def by_take(parts: dict) -> list[tuple[str, list[list]]]:
+    """Whom the ways help and whom they hurt: MPJPE of each held-out take."""
+    judged = [part for cameras in CAMERAS if (part := parts.get(f"judged {cameras} 1"))]
+    names = [name for name in ("P_Agg", "S_Agg", GUESSED, "as tall", "RPEA") if all(
+        name in part["sums"][str(COUNTS[0])] for part in judged
+    )]  # fmt: skip
+    if len(judged) < len(CAMERAS):
+        return []
+    rows: list[list] = [["", *(f"{c}: {LABELS.get(n, n)}" for c in CAMERAS.values() for n in names)]]
+    for take in dict.fromkeys(take_of(key) for key in judged[0]["frames"]):
+        own = [only(part, take) for part in judged]
+        rows.append([take, *(mean(part, COUNTS[0], name, "mpjpe") for part in own for name in names)])
+    return [(f"S9 and S11, MPJPE by take, H = {COUNTS[0]}", rows)]
+
+
+def take_of(key: str) -> str:
+    """'S9/Walk' of a clip's key 'S9/Walk/54138969': a take that several cameras saw."""
+    return "/".join(key.split("/")[:2])
+
+
+def only(part: dict, take: str) -> dict:
+    """What was measured, of one take alone."""
+
+    def of_take(found: dict) -> dict:
+        return {key: value for key, value in found.items() if take_of(key) == take}
+
+    sums = {count: {row: {metric: of_take(cell) for metric, cell in metrics.items()} for row, metrics in rows.items()}
+            for count, rows in part["sums"].items()}  # fmt: skip
+    return part | {"frames": of_take(part["frames"]), "sums": sums}
 
 
 def facts(part: dict) -> str:

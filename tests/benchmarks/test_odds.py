@@ -49,6 +49,17 @@ def test_candidates_are_scored_and_a_second_run_takes_what_is_there(motion, tmp_
     assert aggregate.main(line) == 0
 
 
+def test_the_table_by_take_is_the_mean_over_the_frames_of_its_cameras():
+    frames = {"S9/Walk/1": 10, "S9/Walk/2": 30, "S9/Sit/1": 5}
+    sums = {name: {"mpjpe": {key: n * at for key, n in frames.items()}} for name, at in (("P_Agg", 50), ("S_Agg", 40))}
+    sums |= {"as tall": sums["P_Agg"], "RPEA": {"mpjpe": {"S9/Walk/1": 10 * 80, "S9/Walk/2": 30 * 40, "S9/Sit/1": 5}}}
+    part = {"frames": frames, "sums": {str(aggregate.COUNTS[0]): sums}}
+    ((title, rows),) = aggregate.by_take({"judged h36m 1": part, "judged random 1": part})
+    assert "by take" in title and rows[0][1] == "Human3.6M's cameras: P_Agg"
+    assert rows[1:] == [["S9/Walk", *[50, 40, 50, 50] * 2], ["S9/Sit", *[50, 40, 50, 1] * 2]]
+    assert aggregate.by_take({"judged h36m 1": part}) == []
+
+
 def test_rpea_takes_the_best_few_and_the_geometric_median_is_one():
     errors = torch.tensor([0.03, 0.01, 0.02, 0.5]).view(4, 1, 1)
     shares = aggregate.best_few(errors, 2, 0.005)[:, 0, 0]
