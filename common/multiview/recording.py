@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from common.errors import UserError
 from common.geometry.camera import Camera
+from common.geometry.gaps import runs
 from common.geometry.skeleton import H36M_17, Skeleton, joint_map
 from common.multiview.matching import Frames, Person
 from common.multiview.triangulation import Triangulated, person_sizes, triangulate
@@ -143,12 +144,6 @@ def smooth(points: np.ndarray, fps: float, cutoff: float) -> np.ndarray:
                 pad = min(end - start - 1, round(fps / cutoff))
                 filtered[start:end, joint] = sosfiltfilt(sections, points[start:end, joint], axis=0, padlen=pad)
     return filtered
-
-
-def runs(good: np.ndarray) -> list[tuple[int, int]]:
-    """(start, end) of every run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(int), [0]])))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def metres_of(found: list[Triangulated], layout: Skeleton, source: str) -> float:

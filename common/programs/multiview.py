@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.files.names import file_name
 from common.files.writing import try_writing
 from common.geometry.camera import Camera
+from common.geometry.gaps import runs
 from common.geometry.skeleton import H36M_17, Skeleton, joint_map
 from common.multiview.folders import Take, check_frames, find_takes, scale_cameras
 from common.multiview.matching import Person, match_people
@@ -25,7 +26,6 @@ from common.multiview.recording import (
     gather,
     locate_person,
     metres_of,
-    runs,
     turned,
     upright,
 )

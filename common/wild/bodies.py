@@ -14,10 +14,10 @@ import torch
 
 from common.files.poses import Person
 from common.geometry.camera import Camera, pixels_to_screen, undistort
+from common.geometry.gaps import runs
 from common.geometry.skeleton import Skeleton
 from common.settings.wild import BodySettings
 from common.wild import standing
-from common.wild.cleaning import runs
 from common.wild.placing import place_roots
 from common.wild.skeletons import bone_lengths, with_lengths
 from common.wild.smoothing import smooth

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import UserError
+from common.geometry.gaps import fill_between, nearest_joints, runs
 from common.geometry.skeleton import H36M_17, Skeleton, joint_map
 from common.settings.wild import THRESHOLD
 from common.wild.tracking import Track
@@ -70,12 +71,6 @@ def no_long_gap(seen: np.ndarray, fps: float) -> np.ndarray:
     return out
 
 
-def runs(good: np.ndarray) -> list[tuple[int, int]]:
-    """The stretches (first, end) in which good (T,) holds."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], good, [False]]).astype(int)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
 def find_head(
     points: np.ndarray, seen: np.ndarray, confidence: np.ndarray, layout: Skeleton
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -114,44 +109,13 @@ def find_head(
 def fill_gaps(keypoints: np.ndarray, seen: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Keypoints (T, J, 2) with missing joints (seen (T, J) False) filled.
 
-    A joint keeps its place relative to the nearest joint of the tree that is seen all through the gap, changing evenly
-    from the frame before to the frame after; before its first and after its last sight that place is held. Where no
-    joint is seen all through it, the same is done in the picture. Joints that no frame shows are put where somebody
-    standing has them.
+    Between sights as `fill_between` does; joints that no frame shows are put where somebody standing has them.
     """
     keypoints = np.array(keypoints, np.float32)
     ever = seen.any(0)
     if not ever.any():
         raise UserError("no joint of this person is above the confidence threshold")
-    near = nearest_joints(skeleton)
-    out = keypoints.copy()
-    for joint in np.flatnonzero(ever):
-        for first, end in runs(~seen[:, joint]):
-            ends = [t for t in (first - 1, end) if 0 <= t < len(seen)]
-            wide = slice(min(ends[0], first), max(ends[-1] + 1, end))
-            base = next((keypoints[:, j] for j in near[joint] if seen[wide, j].all()), np.zeros_like(keypoints[:, 0]))
-            offsets = keypoints[ends, joint] - base[ends]  # (1 or 2, 2)
-            frames = np.arange(first, end)
-            for axis in range(2):
-                out[first:end, joint, axis] = base[first:end, axis] + np.interp(frames, ends, offsets[:, axis])
-    return _stand_in(out, ever, skeleton)
-
-
-def nearest_joints(skeleton: Skeleton) -> list[list[int]]:
-    """For each joint the other ones, by their distance in the tree. Raises UserError where it is in parts."""
-    neighbours = {j: [] for j in range(len(skeleton))}
-    for child, parent in skeleton.edges:
-        neighbours[child].append(parent)
-        neighbours[parent].append(child)
-    out = []
-    for joint in range(len(skeleton)):
-        order = [joint]
-        for j in order:
-            order += [k for k in neighbours[j] if k not in order]
-        if len(order) < len(skeleton):
-            raise UserError(f"the layout {skeleton.name} is not connected")
-        out.append(order[1:])
-    return out
+    return _stand_in(fill_between(keypoints, seen, skeleton), ever, skeleton)
 
 
 def standing(skeleton: Skeleton) -> np.ndarray:

@@ -19,12 +19,12 @@ from common.files.trc import write_trc
 from common.files.video import is_pictures
 from common.files.writing import save_text
 from common.geometry.camera import Camera, pixels_to_screen
+from common.geometry.gaps import runs
 from common.geometry.ground import ground_axes, on_ground
 from common.geometry.skeleton import Skeleton, part_of
 from common.settings.wild import OutputSettings
 from common.viz.animation import animate_models
 from common.viz.viewer import write_viewer
-from common.wild.cleaning import runs
 from common.wild.inputs import Source
 
 LEVEL = (0.0, -1.0, 0.0)  # up, of a camera that is level

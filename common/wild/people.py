@@ -11,11 +11,12 @@ from common.engine.opening import Opened
 from common.errors import UserError
 from common.files.poses import Person
 from common.geometry.camera import Camera
+from common.geometry.gaps import runs
 from common.geometry.skeleton import Skeleton
 from common.settings.wild import LENS, LiftingSettings, WildSettings
 from common.wild import lifting
 from common.wild.bodies import believable
-from common.wild.cleaning import Cleaned, clean, no_long_gap, runs
+from common.wild.cleaning import Cleaned, clean, no_long_gap
 from common.wild.heights import check_heights, sized
 from common.wild.lifting import lift_person
 from common.wild.odds import with_radius

@@ -13,8 +13,8 @@ from scipy.optimize import least_squares
 from scipy.sparse import block_diag, diags, eye, kron
 from scipy.sparse.linalg import spsolve
 
+from common.geometry.gaps import runs
 from common.geometry.skeleton import Skeleton
-from common.wild.cleaning import runs
 from common.wild.smoothing import penalised, strength_of
 
 # How far cameras are from level, clamped or in a hand, and how far the axes of upright people are from the vertical:

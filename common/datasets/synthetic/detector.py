@@ -15,6 +15,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from common.files.reading import read_json
+from common.geometry.gaps import fill_between
 from common.geometry.skeleton import COCO_17, H36M_17, Skeleton, joint_map
 
 TABLE = Path(__file__).with_name("detector.json")
@@ -52,7 +53,8 @@ def detect(
     """Keypoints (T, J, 2), pixels, and confidence (T, J) that a detector would give for exact pixels (T, J, 2).
 
     image_size: width, height. Confidence 0 is a lost joint: one out of the picture or hidden; its keypoint is
-    interpolated between the frames that show it, as main_wild.py does. `constants` stand in for the fitted table.
+    where the frames and joints that are seen put it, as in main_wild.py, and inside the picture. `constants` stand in
+    for the fitted table.
     Raises KeyError for a skeleton that no joint map reaches from COCO.
     """
     known = constants or table()
@@ -72,7 +74,7 @@ def detect(
     _swap(known, keypoints, confidence, skeleton, fps, rng)
     outside = (pixels < 0).any(-1) | (pixels >= np.array(image_size)).any(-1)
     confidence[outside] = 0
-    return _fill(keypoints, confidence > 0, image_size), confidence
+    return _fill(keypoints, confidence > 0, skeleton, image_size), confidence
 
 
 def detect_old(
@@ -205,14 +207,7 @@ def _swap(
             array[on[:, limb]] = array[on[:, limb]][:, order]
 
 
-def _fill(keypoints: np.ndarray, seen: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Lost joints interpolated in time between the frames that show them, inside the picture; one never seen stays."""
-    frames = np.arange(len(keypoints))
-    for joint in np.flatnonzero(~seen.all(0)):
-        good = np.flatnonzero(seen[:, joint])
-        for axis in range(2):
-            if len(good):
-                keypoints[:, joint, axis] = np.interp(frames, good, keypoints[good, joint, axis])
-            lost = ~seen[:, joint]
-            keypoints[lost, joint, axis] = keypoints[lost, joint, axis].clip(0, image_size[axis] - 1)
-    return keypoints
+def _fill(keypoints: np.ndarray, seen: np.ndarray, skeleton: Skeleton, image_size: tuple[int, int]) -> np.ndarray:
+    """Lost joints filled, inside the picture; one that is never seen stays."""
+    filled = fill_between(keypoints, seen, skeleton)
+    return np.where(seen[..., None], filled, filled.clip(0, np.array(image_size) - 1))
