@@ -1,4 +1,4 @@
-"""Is my denoiser better than the one it is made from? A difference, its interval and the cost, in ten minutes.
+"""Is my denoiser better than the one it is made from? A difference, its interval and the cost, in a quarter of an hour.
 
     python -m benchmarks.idea my_denoiser.py [--base mixste] [--data DATA] [--steps 600] [--seeds 1 2]
     python -m benchmarks.idea common/models/ktpformer.py
