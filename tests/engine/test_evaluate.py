@@ -44,7 +44,9 @@ def test_results_do_not_depend_on_the_batch_or_the_order(lifter, clips, batch):
         difference = (
             one.sums[protocol] / one.frames[:, None, None] - (other.sums[protocol] / other.frames[:, None, None])[::-1]
         )
-        assert np.abs(difference).max() < 1e-3
+        worst = dict(zip(one.columns, np.abs(difference).max((0, 1)), strict=True))
+        for column, most in worst.items():  # rounding may tip which of two hypotheses that err alike is chosen
+            assert most < (1e-2 if column in ("J_Agg_fit", "J_Agg", "P_Best", "J_Best") else 1e-3), column
 
 
 @pytest.mark.parametrize("model", ["mixste", "mixste_ray", "diff3dhpe"])
