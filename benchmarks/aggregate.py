@@ -67,6 +67,7 @@ EVERY = {
 }
 DETECTED = "cpn_ft_h36m_dbb"
 RPEA_BEST, RPEA_TEMPERATURE = 8, 0.005  # hypotheses a joint; screen units
+REFINEMENTS, REFINED = 3, 0.05  # steps down the reprojection error; the share of it that each takes
 Row = Callable[[Tensor, Evidence], Tensor]
 
 
@@ -84,10 +85,14 @@ def rpea(poses: Tensor, evidence: Evidence) -> Tensor:
 
 def errors_at_one_root(poses: Tensor, evidence: Evidence) -> Tensor:
     """Reprojection errors (..., H, F, J) of all hypotheses at the root that fits their mean."""
-    rays = undistort(evidence.keypoints_2d, evidence.intrinsics.unsqueeze(-2))
-    mean = poses.mean(-4)
-    roots = fit_root(mean, rays.expand(*mean.shape[:-1], 2))
+    roots = fit_root(poses.mean(-4), rays_of(poses, evidence))
     return reprojection_errors(poses, roots.unsqueeze(-4), evidence)
+
+
+def rays_of(poses: Tensor, evidence: Evidence) -> Tensor:
+    """The 2D on the ideal image plane (..., F, J, 2), as poses (..., H, F, J, 3) have it."""
+    rays = undistort(evidence.keypoints_2d, evidence.intrinsics.unsqueeze(-2))
+    return rays.expand(*poses.shape[:-4], *poses.shape[-3:-1], 2)
 
 
 def one_root(poses: Tensor, evidence: Evidence) -> Tensor:
@@ -101,6 +106,37 @@ def one_root_pose(poses: Tensor, evidence: Evidence) -> Tensor:
 
 def one_root_best(poses: Tensor, evidence: Evidence) -> Tensor:
     return assemble(poses, best_few(errors_at_one_root(poses, evidence), RPEA_BEST, RPEA_TEMPERATURE))
+
+
+def window_roots(poses: Tensor, rays: Tensor) -> Tensor:
+    """Roots (..., F, 1, 3) of poses (..., F, J, 3), fitted once for a window: their distance changes evenly."""
+    depth = fit_root(poses, rays)[..., 0, 2]  # (..., F)
+    time = torch.linspace(-1, 1, depth.shape[-1]).to(depth)
+    slope = (time * depth).sum(-1, keepdim=True) / (time * time).sum().clamp_min(1e-9)
+    depth = (depth.mean(-1, keepdim=True) + slope * time).unsqueeze(-1)
+    sideways = (rays * poses[..., 2:] - poses[..., :2]).mean(-2) + rays.mean(-2) * depth
+    return torch.cat([sideways, depth], -1).unsqueeze(-2)
+
+
+def window_root(poses: Tensor, evidence: Evidence) -> Tensor:
+    roots = window_roots(poses.mean(-4), rays_of(poses, evidence))
+    return assemble(poses, torch.softmax(-reprojection_errors(poses, roots.unsqueeze(-4), evidence) / 0.02, -3))
+
+
+def refined(poses: Tensor, evidence: Evidence) -> Tensor:
+    """The mean after a few damped steps that bring its joints sideways to the 2D, at the window's root."""
+    pose, rays = poses.mean(-4), rays_of(poses, evidence)
+    for _ in range(REFINEMENTS):
+        placed = pose + window_roots(pose, rays)
+        wrong = rays * placed[..., 2:] - placed[..., :2]
+        pose = pose + REFINED * torch.cat([wrong, torch.zeros_like(wrong[..., :1])], -1)
+        pose = pose - pose[..., evidence.skeleton.root, None, :]
+    return pose
+
+
+def refined_s(poses: Tensor, evidence: Evidence) -> Tensor:
+    shift = refined(poses, evidence) - poses.mean(-4)
+    return smoothed_with_lengths(poses, shift, evidence)
 
 
 def nearest_mean(poses: Tensor, evidence: Evidence) -> Tensor:
@@ -139,8 +175,12 @@ def as_large(poses: Tensor, evidence: Evidence) -> Tensor:
 
 
 def weighed_first(poses: Tensor, evidence: Evidence) -> Tensor:
-    """S_Agg with one_root in place of the mean: the hypotheses are moved so that their mean is that pose."""
-    shift = one_root(poses, evidence) - poses.mean(-4)
+    """S_Agg with one_root in place of the mean."""
+    return smoothed_with_lengths(poses, one_root(poses, evidence) - poses.mean(-4), evidence)
+
+
+def smoothed_with_lengths(poses: Tensor, shift: Tensor, evidence: Evidence) -> Tensor:
+    """S_Agg of another pose than the mean, `shift` (..., F, J, 3) from it; bones as long as the hypotheses' were."""
     pose = smoothed_only(poses + shift.unsqueeze(-4), evidence)
     lengths = bone_lengths(poses, evidence.skeleton).flatten(-3, -2).median(-2, keepdim=True).values
     return with_lengths(pose, lengths, evidence.skeleton)
@@ -186,6 +226,9 @@ CANDIDATES: dict[str, tuple[str, Row]] = {
     "smoothing": ("smoothing alone", smoothed_only),
     "size": ("smoothing, then as large as the hypotheses", as_large),
     "weighed": ("`S_Agg` of weights at one root in place of the mean", weighed_first),
+    "window root": ("weights a joint by reprojection, one root for all hypotheses and frames", window_root),
+    "refined": ("three steps down the reprojection error from the mean", refined),
+    "refined, S": ("the same in place of the mean of `S_Agg`", refined_s),
 }
 
 

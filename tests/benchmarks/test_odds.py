@@ -12,6 +12,7 @@ from common.datasets.synthetic.h36m import write_h36m
 from common.engine import checkpoint
 from common.engine.devices import Place
 from common.errors import UserError
+from common.geometry.skeleton import H36M_17
 from common.scoring.hypotheses import Evidence
 from common.settings.wild import InputSettings, WildSettings
 from common.wild.lifting import open_model
@@ -69,6 +70,24 @@ def test_rpea_takes_the_best_few_and_the_geometric_median_is_one():
     points[:, 0, 0, 0] = torch.tensor([0.0, 0.0, 0.0, 0.0, 100.0])  # most lie on one place: the median is there
     found = aggregate.geometric_median(points, Evidence(torch.zeros(1, 1, 2)))
     assert float(found.abs().max()) < 0.01
+
+
+def test_refinement_goes_to_the_2d_and_a_windows_root_is_the_true_one():
+    """Exact 2D of a body that walks off evenly: its root is found, and a pose that is off sideways comes back."""
+    rng = torch.Generator().manual_seed(0)
+    true = 0.4 * torch.randn(1, 6, 17, 3, generator=rng)
+    true -= true[..., :1, :].clone()
+    roots = torch.tensor([0.3, -0.2, 4.0]) + torch.linspace(0, 1, 6)[:, None, None] * torch.tensor([0.5, 0.0, 0.8])
+    placed = true + roots
+    rays = placed[..., :2] / placed[..., 2:]
+    torch.testing.assert_close(aggregate.window_roots(true, rays), roots[None], atol=1e-3, rtol=0)
+    intrinsics = torch.tensor([1.0, 1.0, 0, 0, 0, 0, 0, 0, 0]).expand(1, 9)
+    evidence = Evidence(rays, intrinsics, roots[None], skeleton=H36M_17)
+    wrong = true.clone()
+    wrong[..., 5, 0] += 0.1
+    found = aggregate.refined(wrong[None].expand(1, 3, 6, 17, 3), evidence)
+    before, after = ((x - true)[..., 5, 0].abs().mean() for x in (wrong, found))
+    assert after < before * (1 - aggregate.REFINED) ** aggregate.REFINEMENTS * 1.05
 
 
 @pytest.fixture
