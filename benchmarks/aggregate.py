@@ -361,13 +361,13 @@ def tables(content: dict) -> list[tuple[str, list[list]]]:
 def by_take(parts: dict) -> list[tuple[str, list[list]]]:
     """Whom the ways help and whom they hurt: MPJPE of each held-out take."""
     judged = [part for cameras in CAMERAS if (part := parts.get(f"judged {cameras} 1"))]
-    names = [name for name in ("P_Agg", "S_Agg", GUESSED, "as tall", "RPEA") if all(
-        name in part["sums"][str(COUNTS[0])] for part in judged
-    )]  # fmt: skip
     if len(judged) < len(CAMERAS):
         return []
+    measured = judged[0]["sums"][str(COUNTS[0])]
+    names = [name for name in ("P_Agg", "S_Agg", GUESSED, "as tall", "RPEA") if name in measured]
     rows: list[list] = [["", *(f"{c}: {LABELS.get(n, n)}" for c in CAMERAS.values() for n in names)]]
-    for take in dict.fromkeys(take_of(key) for key in judged[0]["frames"]):
+    takes = [dict.fromkeys(take_of(key) for key in part["frames"]) for part in judged]
+    for take in (take for take in takes[0] if take in takes[1]):
         own = [only(part, take) for part in judged]
         rows.append([take, *(mean(part, COUNTS[0], name, "mpjpe") for part in own for name in names)])
     return [(f"S9 and S11, MPJPE by take, H = {COUNTS[0]}", rows)]
