@@ -87,16 +87,18 @@ def sized(model: Opened, person: Person, settings: WildSettings, say: Callable[[
 
 def heights_said(model: Opened, people: Sequence[Person], settings: WildSettings) -> str:
     """How tall people are taken to be, and who told it, in words."""
-    parts = []
+    parts, guessed = [], False
     for person in people:
-        height, told = person.get("height"), told_height(settings.lifting, person["id"])
-        if height is not None:
-            source = "a guess, see --height" if told is None else "told"
-            parts.append(f"person {person['id']} {height:.2f} m ({source})")
+        if (height := person.get("height")) is None:
+            continue
+        told = told_height(settings.lifting, person["id"]) is not None
+        guessed |= not told
+        parts.append(f"person {person['id']} {height:.2f} m ({'told' if told else 'a guess, see --height'})")
+    said = ", ".join(parts) or "not known"
     reasons = [reason for _, reason in _curves(model, settings)]
-    if parts and reasons and None not in reasons and "guess" in "".join(parts):
-        parts[-1] += f"; guesses as lifted: the checkpoint's heights were {reasons[0]}"
-    return ", ".join(parts) or "not known"
+    if guessed and reasons and None not in reasons:
+        said += f"; guesses as lifted: the checkpoint's heights were {reasons[0]}"
+    return said
 
 
 def _curves(model: Opened, settings: WildSettings) -> list[tuple[dict, str | None]]:
