@@ -177,19 +177,22 @@ class DiffusionLifter(nn.Module):
         flip: Flip = True,
         chunk: int | None = None,
         sampler: str = "ddim",
+        of: int | None = None,
     ) -> Iterator[tuple[range, Iterator[tuple[Tensor, Tensor]]]]:
         """Yield some hypotheses, at most `chunk`, with what `reverse` yields of them, until all were there.
 
-        hypotheses: how many, or which. noise(range of hypotheses) returns their noise source (`noise.window_noise`).
+        hypotheses: how many, or which; of: how many there are in all, where others are drawn apart. noise(range of
+        hypotheses) returns their noise source (`noise.window_noise`).
         """
         asked = hypotheses if isinstance(hypotheses, range) else range(hypotheses)
-        average, count = flip is True, chunk or len(asked)
+        average, count, total = flip is True, chunk or len(asked), of or asked.stop
         for mirrored, draws in turns(asked, flip):
             prepared = self.prepared(batch, average, mirrored)
             how: dict[str, Any] = {"flip": average, "mirrored": mirrored, "sampler": sampler, "prepared": prepared}
             for first in range(0, len(draws), count):
                 part = draws[first : first + count]
-                how |= {"first_hypothesis": first, "hypotheses": len(draws)}
+                before, body = divmod(part.start, part.step)  # of this body
+                how |= {"first_hypothesis": before, "hypotheses": len(range(body, total, part.step))}
                 yield part, self.reverse(batch, noise(part), steps, **how)
 
     def sample(self, batch, hypotheses: int | range, steps: int, noise: Callable, **how) -> Tensor:

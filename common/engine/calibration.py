@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ class Records:
     clip: np.ndarray  # (N,), number of the clip
     confidence: np.ndarray | None  # (N, J) of the 2D, where every clip has one
     joints: tuple[str, ...]
+    windows: int
 
 
 def measure(
@@ -46,15 +48,16 @@ def measure(
     *,
     samples: int = SAMPLES,
     every: int = 1,
+    limit: int | None = None,
     title: str = "calibration",
 ) -> Records:
-    """Draw `samples` hypotheses of every `every`-th window and compare them with the truth.
+    """Draw `samples` hypotheses of every `every`-th window and compare them with the truth; at most `limit` batches.
 
     They pass through the network `AT_A_TIME` together, and one batch of windows is in memory. The windows are dealt to
     the processes in turn; each returns all records.
     """
     asked = replace(sampling, hypotheses=samples)
-    parts = row_batches(windows, asked.batch, asked.apart(), every)
+    parts = row_batches(windows, asked.batch, asked.apart(), every)[:limit]
     kept = [j for j in range(len(windows.skeleton)) if j != windows.skeleton.root]
     table = torch.zeros(4, sum(map(len, parts)), windows.output, len(kept))
     offsets = np.cumsum([0, *map(len, parts)])
@@ -72,7 +75,7 @@ def measure(
     clip = np.repeat(windows.clip_of[rows.numpy()], mask.sum(1).numpy())
     joints = tuple(windows.skeleton.joints[j] for j in kept)
     rank, spread, error, energy = arrays
-    return Records(rank, spread, error, energy, clip, _confidence(windows, rows, mask, kept), joints)
+    return Records(rank, spread, error, energy, clip, _confidence(windows, rows, mask, kept), joints, len(rows))
 
 
 def draw(lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sampling, place: Place) -> Tensor:
@@ -82,7 +85,7 @@ def draw(lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Samp
     for first in range(0, sampling.hypotheses, AT_A_TIME):
         count = min(AT_A_TIME, sampling.hypotheses - first)
         some = replace(sampling, hypotheses=count)
-        parts.append(sample(lifter, windows, batch, some, place, first=first)[:, -1])
+        parts.append(sample(lifter, windows, batch, some, place, first=first, of=sampling.hypotheses)[:, -1])
     return torch.cat(parts, 1)
 
 
@@ -107,7 +110,11 @@ def report(records: Records, actions: Sequence[str]) -> dict:
     out = {
         **_figures(records, everything),
         "joints": {j: _short(_figures(records, everything, n)) for n, j in enumerate(records.joints)},
-        "actions": {a: _short(_figures(records, names == a)) for a in dict.fromkeys(actions) if (names == a).any()},
+        "actions": {
+            a: _short(_figures(records, names == a))
+            for a in dict.fromkeys(actions)
+            if (names == a).sum() * len(records.joints) >= LEAST
+        },
         "quantiles": QUANTILES.tolist(),
         "left_out": LEFT_OUT.tolist(),
     }
@@ -134,15 +141,15 @@ def run(
     settings: Settings, lifter: DiffusionLifter, windows: Windows, sampling: Sampling, place: Place
 ) -> dict[str, dict]:
     """The report's `calibration`: the sampler, its figures, and those at temperature 1 where it is another one."""
-    every = settings.evaluation.calibration_every
+    how: dict[str, Any] = {"every": settings.evaluation.calibration_every, "limit": 2 if settings.run.debug else None}
     actions = [clip.action_name for clip in windows.clips]
-    records = measure(lifter, windows, sampling, place, every=every)
+    records = measure(lifter, windows, sampling, place, **how)
     if not len(records.rank):
         raise UserError("--calibration: no valid frame in the windows looked at; lower --calibration-every")
     out = {
         "sampler": {
             "samples": SAMPLES,
-            "windows": f"{len(range(0, len(windows), every))} of {len(windows)}",
+            "windows": f"{records.windows} of {len(windows)}",
             "hypotheses": sampling.hypotheses,
             "steps": sampling.steps,
             "sampler": sampling.sampler,
@@ -156,7 +163,7 @@ def run(
     }
     if sampling.temperature != (1, 1):
         plain = replace(sampling, temperature=(1.0, 1.0))
-        before = measure(lifter, windows, plain, place, every=every, title="calibration, temperature 1")
+        before = measure(lifter, windows, plain, place, **how, title="calibration, temperature 1")
         out["before"] = report(before, actions)
     return out | {"figures": report(records, actions)}
 

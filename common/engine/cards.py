@@ -132,6 +132,8 @@ def resolve(settings: Settings, card: dict) -> dict:
             sizes[name] = value
         elif name in settable and (name in _SAMPLER or name not in diffusion):
             diffusion[name] = value  # published files do not store theirs
+        elif name in _SAMPLER and model and name not in settable:
+            raise UserError(f"{flag_name(name)}: the sampling of {card['model']} has no such setting; leave it out")
         else:
             stored = card["model"] if name == "model" else sizes.get(_SIZES.get(name, name), diffusion.get(name, value))
             if stored != value:

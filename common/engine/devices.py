@@ -171,7 +171,7 @@ def _start(rank: int, world: int, port: int, work: Callable[..., int], arguments
 def amp_of(run: RunSettings, published: bool, device: torch.device) -> bool:
     """Whether an evaluation runs in bf16: where asked for, and on CUDA unless told not to or scored as published.
 
-    Measured on a CPU in bf16 the errors move by less than 0.1 mm (docs/sampling.md); on CUDA it has not been run.
+    In bf16 the errors move by less than 0.1 mm, on a CPU and on one H100 (docs/sampling.md).
     """
     return run.amp or (device.type == "cuda" and not run.no_amp and not published)
 

@@ -203,20 +203,32 @@ def evidence_of(batch: Batch, windows: Windows) -> Evidence:
         batch.positions_3d.unsqueeze(1),
         fps=torch.tensor(rates, device=batch.keypoints_2d.device).unsqueeze(1),
         skeleton=windows.skeleton,
+        mask=batch.mask.unsqueeze(1),
     )
 
 
 @torch.no_grad()
 def sample(
-    lifter: DiffusionLifter, windows: Windows, batch: Batch, sampling: Sampling, place: Place, *, first: int = 0
+    lifter: DiffusionLifter,
+    windows: Windows,
+    batch: Batch,
+    sampling: Sampling,
+    place: Place,
+    *,
+    first: int = 0,
+    of: int | None = None,
 ) -> Tensor:
-    """All hypotheses of a batch at every step, (B, K, H, F, J, 3), root joint at zero; from the `first`-th on."""
+    """All hypotheses of a batch at every step, (B, K, H, F, J, 3), root joint at zero.
+
+    From the `first`-th on, of so many in all, where others are drawn apart.
+    """
     load, noise = load_of(batch, sampling), noise_of(windows, batch, sampling, place)
     asked = range(first * sampling.repeat, first * sampling.repeat + load.draws)
 
     def draw(draws: range, steps: int, chunk: int, flip: Flip) -> Tensor:
         with autocast(place.device, sampling.amp):
             how: dict[str, Any] = {"flip": flip, "sampler": sampling.sampler, "chunk": chunk}
+            how |= {"of": of * sampling.repeat} if of else {}
             return lifter.sample(batch, draws, steps, noise, **how).float()
 
     def probe(count: int) -> Tensor:

@@ -60,12 +60,13 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
     _announce(lifter, windows, sampling, place, notice)
     columns = list(available(windows.has_camera))
     exporter = PoseCollector(windows, columns, sampling.steps) if data.dataset == "3dhp" else None
-    errors = evaluate(lifter, windows, sampling, place, observe=exporter, limit=2 if settings.run.debug else None)
+    few = 2 if settings.run.debug else None  # batches
+    errors = evaluate(lifter, windows, sampling, place, observe=exporter, limit=few)
     results = report.summarise(errors, clips)
     told = None
     if told_of == "both":
         with_action = replace(sampling, neutral=False)
-        told = report.summarise(evaluate(lifter, windows, with_action, place, title="with actions"), clips)
+        told = report.summarise(evaluate(lifter, windows, with_action, place, title="with actions", limit=few), clips)
     means = mean_pose_errors(card, clips, source.skeleton.root) if card.get("mean_pose") else None
     out = {
         "card": {k: v for k, v in card.items() if k != "mean_pose"},
@@ -84,6 +85,8 @@ def evaluate_checkpoint(settings: Settings, place: Place, path: Path, clips: lis
         "hypotheses": sampling.hypotheses,
         "steps": sampling.steps,
         "sampler": sampling.sampler,
+        "test_time_augmentation": sampling.flip,
+        "repeat_n": sampling.repeat,
         "bf16": sampling.amp,
         "temperature": list(sampling.temperature),
         "seed": sampling.seed,

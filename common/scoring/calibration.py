@@ -64,8 +64,11 @@ def energy_score(samples: Tensor, truth: Tensor) -> Tensor:
 
 
 def coverage_curve(rank: np.ndarray, quantiles: np.ndarray = QUANTILES) -> np.ndarray:
-    """Share (quantiles, J) of the truths (N, J) within the ball about the median that holds this share of samples."""
-    return np.stack([(rank <= q + 1e-9).mean(0) for q in quantiles])
+    """Share (quantiles, J) of the truths (N, J) within the ball about the median that holds this share of samples.
+
+    A truth that lies farther away than every sample is in none of the balls, the greatest (1) included.
+    """
+    return np.stack([((rank <= q + 1e-9) & (rank < 1)).mean(0) for q in quantiles])
 
 
 def calibration_error(rank: np.ndarray) -> float:

@@ -80,7 +80,10 @@ def yes_no(text: str) -> bool:
 
 def yes_no_own(text: str) -> bool | Literal["own"]:
     """True, False or 'own'."""
-    return "own" if text.lower() == "own" else yes_no(text)
+    try:
+        return "own" if text.lower() == "own" else yes_no(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected True, False or own, not {text}") from None
 
 
 def names(text: str | Iterable[str]) -> tuple[str, ...]:
@@ -235,7 +238,7 @@ def parse(
     config: Callable[[str], dict[str, Any]] | None = None,
 ) -> Parsed:
     """Read a command line. config(path) reads a settings file into values, which stand between preset and typed."""
-    typed = vars(make_parser(description, flags, {}, typed_only=True).parse_args(argv))
+    typed = vars(make_parser(description, flags, defaults, typed_only=True).parse_args(argv))  # shows --help, too
     notices = tuple(typed.pop("notices", ()))
     for row in flags:
         empty = typed.get(row.destination) in ("", [""])

@@ -378,7 +378,8 @@ class Settings:
         return replace(self, **{part: replace(getattr(self, part), **new) for part, new in parts.items()})
 
 
-PUBLISHED_SAMPLING = {"sampler": "ddim", "objective": "x0"}  # what was published knows no other
+# What was published knows no other.
+PUBLISHED_SAMPLING = {"sampler": "ddim", "objective": "x0", "temperature": (1.0, 1.0)}
 
 _PART_OF = {f.name: part for part, cls in PARTS.items() for f in fields(cls)}
 FLAGS = flags_of(*PARTS.values())
@@ -423,7 +424,9 @@ def settle(
         published |= {"variant": "published"} if "published" in variants.get(values["model"], ()) else {}
         for name, value in (published | PUBLISHED_SAMPLING).items():
             if parsed.typed.get(name, value) != value:
-                raise UserError(f"--as-published sets --{name} {value}; leave out --{name} {parsed.typed[name]}")
+                raise UserError(f"--as-published sets {_typed(name, value)}; leave out {_typed(name, values[name])}")
+        if values["test_time_augmentation"] == "own":
+            raise UserError("--as-published knows no --test-time-augmentation own: every step averages both bodies")
         values |= published | PUBLISHED_SAMPLING
     if values["protocol"] == "published" or values["lr_decay"] is not None:
         values |= {name: value for name, value in (published_values or {}).items() if values[name] is None}
@@ -435,6 +438,11 @@ def settle(
     settings = Settings(**parts, given=frozenset(given), typed=frozenset(parsed.typed), published_settings=said)
     check(settings)
     return settings
+
+
+def _typed(name: str, value: object) -> str:
+    """'--temperature 1,1': a flag as it is typed."""
+    return f"{flag_name(name)} {','.join(f'{v:g}' for v in value) if isinstance(value, tuple) else value}"
 
 
 def check(settings: Settings) -> None:
@@ -456,6 +464,11 @@ def check(settings: Settings) -> None:
         raise UserError("--amp and --no-amp exclude each other")
     if settings.model.single_pass and settings.model.objective != "x0":
         raise UserError("--single-pass has no noise, so there is no velocity; leave out --objective")
+    if sampling.temperature[1] != 1 and (sampling.sampler != "ddim" or sampling.sampling_timesteps == 1):
+        raise UserError(
+            f"{_typed('temperature', sampling.temperature)}: the second factor is of DDIM's later noise, and there is "
+            f"none here; {_typed('temperature', (sampling.temperature[0], 1.0))} leaves it alone"
+        )
     if sampling.sampler != "ddim" and "ddim_sampling_eta" in settings.given:
         raise UserError(f"--ddim_sampling_eta is DDIM's noise; --sampler {sampling.sampler} adds none")
     if sampling.calibration and (not task.evaluate or task.render):

@@ -159,6 +159,31 @@ def test_report_of_a_run(tmp_path):
     assert "step 1 Protocol #1   (MPJPE) action-wise average J_Agg" in log and "Protocol #2" in log
 
 
+def test_a_report_says_how_it_was_sampled_and_debug_bounds_all_of_it(tmp_path):
+    model = "--model graphdiffu --text learned"
+    command(tmp_path, f"{model} --no-eval")
+    how = "--test-time-augmentation own --repeat_n 2 -num_proposals 2 --batch-size-eval 1"
+    line = f"{model} --evaluate last.bin {how} --debug"
+    report = command(tmp_path, f"{line} --eval-text both --calibration")
+    assert report["test_time_augmentation"] == "own" and report["repeat_n"] == 2
+    looked, windows = report["calibration"]["sampler"]["windows"].split(" of ")
+    assert looked == "2" and int(windows) > 2
+
+    def frames(results):
+        return sum(clip["frames"] for clip in results.values())
+
+    whole = command(tmp_path, line.replace("--debug", ""))
+    assert report["frames"] == frames(report["clips"]) < whole["frames"]
+    with_action = report["results_with_action"][-1]["protocol_1"]["actions"]
+    assert with_action.keys() == report["results"][-1]["protocol_1"]["actions"].keys()  # of the same two windows
+
+
+def test_noise_that_a_sampler_does_not_have_is_refused(tmp_path):
+    command(tmp_path, "--no-eval")
+    with pytest.raises(UserError, match="--ddim_sampling_eta: the sampling of mixste has no such setting"):
+        command(tmp_path, "--evaluate last.bin --ddim_sampling_eta 0.5")
+
+
 def test_mean_pose_row_by_hand(tmp_path):
     report = command(tmp_path)
     train = load_h36m(h36m_folder(), "gt", ["S1", "S5"])

@@ -145,12 +145,16 @@ def test_the_published_variant_mixes_up_texts_and_poses(name):
     noise = torch.randn(2, 3, 4, 5, 17, 3)  # K, B, H, F, J, 3
 
     def source(hypotheses):
-        return lambda k: noise[k, :, hypotheses.start : hypotheses.stop]
+        return lambda k: noise[k, :, list(hypotheses)]
 
     lifter = DiffusionLifter(model, H36M_17)
     whole = lifter.sample(batch, 4, 2, source)
     for chunk in (1, 3):
         torch.testing.assert_close(lifter.sample(batch, 4, 2, source, chunk=chunk), whole)
+    for flip in (True, False, "own"):  # in two draws, as --calibration does
+        whole = lifter.sample(batch, 4, 2, source, flip=flip)
+        parts = [lifter.sample(batch, range(a, b), 2, source, flip=flip, of=4) for a, b in ((0, 1), (1, 4))]
+        torch.testing.assert_close(torch.cat(parts, 2), whole)
     same = batch_of([1, 1, 1])
     right.temporal_cross_attn.__dict__.pop("forward")
     unmixed = [network(batch.keypoints_2d, x_t, t, network.condition(same)) for network in (model, right)]

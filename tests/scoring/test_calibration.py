@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from common.scoring.calibration import (
     LEFT_OUT,
     calibration_error,
+    coverage_curve,
     energy_score,
     odds_of,
     rank_correlation,
@@ -73,7 +74,8 @@ def test_ranks_see_the_median_not_the_mean():
 
 
 def test_ece_of_known_ranks():
-    assert calibration_error(np.ones((10, 3))) == pytest.approx(9.5 / 21)  # all but q = 1 miss
+    assert calibration_error(np.ones((10, 3))) == pytest.approx(0.5)  # beyond all samples: outside of every ball
+    assert coverage_curve(np.array([[1.0], [0.995]]))[-1] == 0.5
     assert calibration_error(np.zeros((10, 3))) == pytest.approx(0.5)
     even = np.repeat((np.arange(1000)[:, None] + 0.5) / 1000, 2, 1)
     assert calibration_error(even) < 1e-3

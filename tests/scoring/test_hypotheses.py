@@ -294,3 +294,20 @@ def test_s_agg_of_any_number_of_frames_and_windows(frames):
     for n in range(3):
         alone = AGGREGATIONS[ONE_POSE](poses[n : n + 1], replace(evidence, fps=evidence.fps[n : n + 1]))
         torch.testing.assert_close(alone[0], together[n], atol=1e-6, rtol=0)
+
+
+def test_smoothing_keeps_what_stands_still_at_every_rate():
+    poses = torch.rand(4, 1, 17, 3, generator=torch.Generator().manual_seed(0)).expand(4, 81, 17, 3)
+    rates = torch.tensor([25.0, 240.0, 1000.0, 10_000.0])
+    torch.testing.assert_close(smoothed(poses, torch.rand(4, 81) + 0.01, rates), poses, atol=2e-6, rtol=0)
+
+
+def test_frames_that_only_fill_a_window_pull_no_others():
+    g = torch.Generator().manual_seed(1)
+    seen = torch.randn(1, 5, 12, 17, 3, generator=g)
+    padded = torch.cat([seen, seen[:, :, -1:].expand(1, 5, 15, 17, 3)], 2)
+    evidence = Evidence(torch.zeros(1, 27, 17, 2), fps=torch.tensor([25.0]))
+    alone = AGGREGATIONS["S_Agg"](seen, evidence)
+    told = AGGREGATIONS["S_Agg"](padded, replace(evidence, mask=torch.arange(27)[None] < 12))
+    torch.testing.assert_close(told[:, :12], alone, atol=1e-3, rtol=0)
+    assert (AGGREGATIONS["S_Agg"](padded, evidence)[:, :12] - alone).abs().max() > 0.05

@@ -105,3 +105,21 @@ def test_an_empty_text_is_not_a_flag_left_out():
 
 def test_names_are_typed_as_clips_have_them():
     assert names("S1, a\x1b[2J") == ("S1", "a\\x1b[2J")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--test-time-augmentation mean", "expected True, False or own"),
+        ("--as-published --temperature 2,1", "--as-published sets --temperature 1,1; leave out --temperature 2,1"),
+        ("--as-published --sampler heun", "--as-published sets --sampler ddim; leave out --sampler heun"),
+        ("--as-published --test-time-augmentation own", "--as-published knows no --test-time-augmentation own"),
+        ("--temperature 1,3", "--temperature 1,3: the second factor .* --temperature 1,1"),
+        ("-sampling_timesteps 3 --sampler euler --temperature 2,3", "--temperature 2,3: .* --temperature 2,1"),
+    ],
+)
+def test_what_cannot_act_is_refused(line, told):
+    with pytest.raises(UserError, match=told):
+        read_settings("h36m", line.split())
+    for fine in ("--as-published --temperature 1,1", "-sampling_timesteps 2 --temperature 1,3", "--temperature 2,1"):
+        read_settings("h36m", fine.split())
