@@ -34,7 +34,7 @@ from common.wild.heights import heights_said
 from common.wild.inputs import Source, read_source, source_of_array
 from common.wild.lifting import open_model
 from common.wild.odds import odds_said
-from common.wild.outputs import grounded, write_about, write_model, write_videos
+from common.wild.outputs import grounded, of_earlier_runs, write_about, write_model, write_videos
 from common.wild.people import camera_of, lift_people
 from common.wild.tracking import Track, track
 
@@ -157,7 +157,7 @@ class LiftedPerson:
     raw: np.ndarray  # (F, J, 3), before it was smoothed and made one body
     hypotheses: np.ndarray  # (H, F, J, 3), likewise
     spread: np.ndarray  # (F, J), how far the hypotheses lie apart
-    radius: np.ndarray | None  # (F, J), what holds the joint nine times of ten, seen from the root; None: not known
+    radius: np.ndarray | None  # (F, J), holds it nine times of ten, seen from the root; NaN: a guess; None: unknown
     root: np.ndarray  # (F, 3), the skeleton's root
     height: float | None  # metres: how tall somebody with these legs and this trunk is; None: neither was seen
     on_ground: np.ndarray  # (F, J, 3), x right, y ahead, z up from the floor; of a level camera where none was found
@@ -235,7 +235,6 @@ def save(folder: Path, lifted: Sequence[People], output: OutputSettings, already
     facts = {
         "focal_pixels": round(camera.intrinsics[0] * camera.width / 2, 1),
         "focal": "given" if lifting.focal else "assumed",
-        "height": heights_said(one.model, one.arrays, settings),
         "aggregate": "mean" if lifting.stream else lifting.aggregate,
         "hypotheses": sampling.hypotheses,
         "steps": sampling.sampling_timesteps,
@@ -243,13 +242,17 @@ def save(folder: Path, lifted: Sequence[People], output: OutputSettings, already
         "image": f"{source.size[0]}x{source.size[1]}",
         "fps": source.fps,
     }
-    if line := odds_said(one.model, one.arrays, settings):
-        facts["odds"] = line
     written = [*already]
     for people in lifted:
         own = folder / people.model.name if len(models) > 1 else folder
-        written += write_model(own, people.model, people.arrays, source, output, title, facts)
+        said = {"height": heights_said(people.model, people.arrays, settings)}
+        if line := odds_said(people.model, people.arrays, settings):
+            said["odds"] = line
+        written += write_model(own, people.model, people.arrays, source, output, title, facts | said)
+        facts |= {f"{key} by {people.model.name}" if len(models) > 1 else key: line for key, line in said.items()}
     if "video" in output.outputs:
         written += write_videos(folder, models, [people.arrays for people in lifted], source, camera)
     written.append(write_about(folder, models, written, title, facts))
+    if old := of_earlier_runs(folder, written):
+        to_stderr(f"note: of an earlier run, and no part of this one: {', '.join(path.name for path in old)}")
     return written

@@ -133,7 +133,7 @@ def test_bad_input_has_the_programs_line(tmp_path, lifter, two, capsys, asked, t
         (np.full((5, 16, 2), 7.0), "16 joints"),
         ([[1, 2], [3]], "not a readable array"),
         (None, "got ()"),
-        (np.full((5, 17, 3), "a"), "got"),
+        (np.full((5, 17, 3), "a"), "not of numbers"),
         (np.linspace(0, 900, 20 * 17 * 3).reshape(20, 17, 3), "a depth"),
     ],
 )

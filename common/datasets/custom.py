@@ -37,13 +37,14 @@ from common.datasets.clips import Clip
 from common.errors import UserError, visible
 from common.files.reading import load_archive, understanding
 from common.files.writing import save_npz
-from common.geometry.camera import Camera, pixels_to_screen, screen_intrinsics
+from common.geometry.camera import Camera, pixels_to_screen, project, screen_intrinsics
 from common.geometry.skeleton import COCO_17, H36M_17, HALPE_26, SKELETONS, Skeleton, joint_map
 from common.settings.lifting import EVERYTHING
 
 MEMBERS = ("positions_3d", "cameras", "fps", "joints", "parents", "left", "right")
 WHERE = "docs/custom_data.md says what belongs into it"
 LARGEST_IMAGE = 1 << 16  # pixels a side
+AT_CENTRE = 0.01  # metres
 _LAYOUTS = {"coco": COCO_17, "h36m": H36M_17, "halpe": HALPE_26} | SKELETONS
 
 
@@ -148,8 +149,30 @@ def _clip(subject, action, camera, fps, pixels, world, layout, skeleton, where) 
     if layout != skeleton:
         screen = joint_map(layout, skeleton) @ screen  # the map is affine, so it may follow the change of units
     in_camera = camera.world_to_camera(torch.from_numpy(points)).numpy()
+    _check_projection(f"{where} {camera.name}", camera, in_camera[valid], screen[valid], skeleton.root)
     scores = None if scores is None else scores[: len(points)]
     return Clip(subject, str(action), camera, fps, screen.astype(np.float32), in_camera, valid, scores)
+
+
+def _check_projection(where: str, camera: Camera, poses: np.ndarray, screen: np.ndarray, root: int) -> None:
+    """Refuse a camera before which the person (T, J, 3) is not where its 2D (T, J, 2), screen units, says.
+
+    That is: mostly behind it, or farther from the 2D than the person is large there. Poses whose root lies in the
+    camera's centre have no place, and are left alone.
+    """
+    if np.abs(poses[:, root]).max() < AT_CENTRE:
+        return
+    mend = "orientation turns the camera's axes into the world's, w first; translation is the camera's place, metres"
+    if (poses[..., 2] <= 0).mean() > 0.5:
+        raise UserError(f"{where}: the person is behind the camera; {mend}")
+    projected = project(torch.from_numpy(poses), torch.tensor(camera.intrinsics)).numpy()
+    size = np.median(np.linalg.norm(np.ptp(screen, axis=1), axis=-1))
+    away = np.median(np.linalg.norm(projected - screen, axis=-1))
+    if away > size:
+        raise UserError(
+            f"{where}: the 3D lies {away * camera.width / 2:.0f} pixels from the 2D in the median, of a person "
+            f"{size * camera.width / 2:.0f} pixels large; {mend}"
+        )
 
 
 def _points(subject: str, action: str, world: object, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:

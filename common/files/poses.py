@@ -10,7 +10,8 @@ A person is a dictionary, one form for the writers of this folder:
     hypotheses    (H, T, J, 3), likewise; optional
     spread        (T, J), metres: how far the hypotheses lie apart (`spread_of`); optional
     radius        (T, J), metres: within it of a joint of `positions` lies the true one, nine times of ten, both seen
-                  from the root; only of checkpoints and samplers for which this was measured
+                  from the root; NaN where a joint is not known; only of checkpoints and samplers for which this was
+                  measured
     keypoints_2d  (T, J, 2), pixels of the input, gaps filled; optional
     mask          (T, J), False where a 2D joint was not seen; optional
     known         (T, J), False where a joint was unseen for so long that its place is a guess; optional

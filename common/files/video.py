@@ -175,7 +175,7 @@ def _decode_pyav(path: Path) -> Iterator[tuple[float, np.ndarray, float]]:
         container = av.open(str(path), metadata_errors="replace")
     with container:
         with _watched(path):
-            if not container.streams.video:
+            if not container.streams.video or container.format.name == "tty":  # FFmpeg draws texts as pictures
                 raise UserError(f"{path} holds no video")
             stream = container.streams.video[0]
             _check_size(path, stream.codec_context.width, stream.codec_context.height)

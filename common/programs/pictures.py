@@ -97,6 +97,7 @@ def draw_animations(work: Work, shot: Shot, several: bool) -> list[Path]:
     """Input, truth and reconstruction; the forward and the reverse process of the first frame, or of --viz-frame."""
     model, settings, clip = work.models[0], work.settings, shot.clip
     shown = _shown(work, [shot])
+    frame = shown.start if settings.viz_frame is None else _frame(work, [shot])
     path = _output(work, shot, several, ".gif")
     lifted = lift_clip(model, clip, work.sampling[0], work.place, frames=shown)
     end, skeleton = shown.stop, model.skeleton
@@ -111,7 +112,6 @@ def draw_animations(work: Work, shot: Shot, several: bool) -> list[Path]:
             roots=None if truth is None else clip.positions_3d[:end, skeleton.root],
         )
     ]  # fmt: skip
-    frame = shown.start if settings.viz_frame is None else _frame(work, [shot])
     trace = trace_frame(model, clip, work.sampling[0], work.place, frame)
     pose = trace.aggregates[-1] if truth is None else truth[frame]
     caption = _caption(work, shot, f"frame {frame}, {model.name}")

@@ -37,9 +37,9 @@ _CLIP = {"token_embedding.weight", "ln_final.weight"}  # of its text tower
 def tell(path: Path) -> str:
     """One line about a file, or OpenPose's folder of files. Raises UserError for what is broken or unknown."""
     if is_folder(path):
-        if list(path.glob("*_keypoints.json")):
+        if list(path.glob("*.json")):
             return _keypoints(path)
-        raise UserError("a folder without *_keypoints.json; --data-root takes folders of data sets")
+        raise UserError("a folder without .json files of keypoints; --data-root takes folders of data sets")
     require(path)
     reader = KINDS.get(path.suffix.lower())
     if reader is None and path.suffix.lower() in VIDEOS:

@@ -68,7 +68,8 @@ def check(settings: WildSettings, folder: Path) -> Path:
     images = first_images(source, person.first, 4)
     points, seen = person.keypoints[..., :2], person.keypoints[..., 2] >= settings.input.threshold
     title = f"{Path(settings.input.input).name}: {source.detections.layout.name}, left blue, right orange"
-    write_check(folder / "check.png", points, source.detections.layout, images=images, mask=seen, title=title)
+    layout, first = source.detections.layout, person.first
+    write_check(folder / "check.png", points, layout, images=images, mask=seen, first=first, title=title)
     return folder / "check.png"
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import UserError
-from common.settings.config_files import read_config
 from common.settings.flags import build, flag, flags_of, names, parse, switch, words
 from common.settings.lifting import FLAGS as LIFTING
 from common.settings.lifting import EvaluationSettings
@@ -51,7 +50,10 @@ def heights(text: str) -> dict[int | None, float]:
         who = int(number) if given and number.strip().isdecimal() else None
         if (who is None) == bool(given) or who in out or None in out or (who is None and out):
             raise argparse.ArgumentTypeError(f"expected metres, 1.8, or people's, 0=1.82,3=1.2, not {text}")
-        out[who] = HEIGHT(height)
+        try:
+            out[who] = HEIGHT(height)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f"metres: {error}") from None
     return out
 
 
@@ -140,7 +142,6 @@ class LiftingSettings:
         type=UNIT,
     )
     seed: int = flag("--seed", help="seed of the noise", default=1, type=SEED)
-    config: str = flag("--config", help="file of settings (JSON); what is typed wins", default="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +200,7 @@ FLAGS = (
 
 def read_settings(argv: Sequence[str], description: str | None = None) -> tuple[WildSettings, tuple[str, ...]]:
     """The settings of a command line, and what to say about flags that do nothing. Raises UserError."""
-    parsed = parse(argv, description, FLAGS, PRESET, config=read_config)
+    parsed = parse(argv, description, FLAGS, PRESET)
     values = parsed.values
     if values["stream"]:
         values = values | {name: value for name, value in STREAM.items() if name not in parsed.given}
@@ -224,7 +225,7 @@ def read_settings(argv: Sequence[str], description: str | None = None) -> tuple[
 
 # What a call from Python may say (common/lift.py); the rest belongs to opening the lifter and to the program.
 CALL = frozenset(row.destination for row in flags_of(InputSettings, LiftingSettings, BodySettings)) | set(_TAKEN)
-CALL -= {"input", "config", "checkpoint", "evaluate", "unit", "stream", "delay"}
+CALL -= {"input", "checkpoint", "evaluate", "unit", "stream", "delay"}
 SAVE = frozenset({"outputs", "embed_video", "bvh_unit"})
 
 

@@ -135,7 +135,7 @@ def _pack_person(person: Person, turn: np.ndarray, most: int, radius: bool) -> d
         "pose": pack(positions @ turn.T),
         "hypotheses": pack(None if hypotheses is None else hypotheses @ turn.T),
         "truth": pack(None if person.get("truth") is None else np.asarray(person["truth"]) @ turn.T),
-        "spread": pack(_spread(person, radius), channels=1),
+        "spread": pack(None if (spread := _spread(person, radius)) is None else np.nan_to_num(spread), channels=1),
         "keypoints": pack(person.get("keypoints_2d")),
         "mask": pack(None if mask is None else np.asarray(mask, np.float32), channels=1),
         "known": None if known.all() else pack(known.astype(np.float32), channels=1),

@@ -19,7 +19,7 @@ from common.geometry.skeleton import Skeleton
 from common.settings.wild import BodySettings
 from common.wild import standing
 from common.wild.placing import place_roots
-from common.wild.skeletons import bone_lengths, with_lengths
+from common.wild.skeletons import median_lengths, nearest_with_lengths
 from common.wild.smoothing import smooth
 
 # Hz, and Hz for each metre a second: the cut-off of the smoothing. Chosen on training performers: the jitter comes to
@@ -58,7 +58,7 @@ def believable(
     for number, (person, confidence) in enumerate(zip(people, confidences, strict=True)):
         raw = np.asarray(person["positions"], np.float64)
         present = np.isfinite(raw).all((1, 2))
-        lengths = bone_lengths(person["hypotheses"][:, present], skeleton, person["known"][present])
+        lengths = median_lengths(person["hypotheses"][:, present], skeleton, person["known"][present])
         pixels = torch.from_numpy(np.asarray(person["keypoints_2d"], np.float32))
         screen = pixels_to_screen(pixels, camera.width, camera.height)
         rays = undistort(screen, intrinsics).numpy()
@@ -87,7 +87,7 @@ def _pose(pose: np.ndarray, lengths: np.ndarray, skeleton: Skeleton, fps: float,
     """Root-relative poses (T, J, 3), smoothed and of one skeleton."""
     if not asked.no_smoothing:
         pose = smooth(pose, fps, SLOWEST, PER_SPEED)
-    return pose if asked.no_skeleton else with_lengths(pose, lengths, skeleton)
+    return pose if asked.no_skeleton else nearest_with_lengths(pose, lengths, skeleton)
 
 
 def _ground(

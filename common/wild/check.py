@@ -22,11 +22,13 @@ def write_check(
     images: Sequence[np.ndarray] = (),
     mask: np.ndarray | None = None,
     frames: int = 4,
+    first: int = 0,
     title: str = "",
 ) -> None:
     """Draw the first frames of one person's 2D joints into a PNG: left blue, right orange, each joint with its name.
 
-    keypoints (T, J, 2), pixels; images: the frames under them, uint8 RGB; mask (T, J), False joints are hollow.
+    keypoints (T, J, 2), pixels, from frame `first` on; images: the frames under them, uint8 RGB; mask (T, J), False
+    joints are hollow.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import, and only this picture needs it
     from matplotlib.figure import Figure
@@ -44,7 +46,7 @@ def write_check(
         axes = figure.add_subplot(rows, columns, n + 1)
         seen = np.ones(len(points), bool) if mask is None else np.asarray(mask)[n]
         _draw(axes, points, skeleton, seen, images[n] if n < len(images) else None)
-        axes.set_title(f"frame {n}", fontsize=10)
+        axes.set_title(f"frame {first + n}", fontsize=10)
     save_figure(path, figure, dpi=110)
 
 

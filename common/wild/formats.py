@@ -180,7 +180,9 @@ def from_array(array: object, path: Path) -> KeypointFile:
             array = array[..., [0, 1, 3]]
         elif np.nanmin(array[..., 2], initial=0) < 0:  # a depth, not a confidence
             array = array[..., :2]
-    if array.dtype.kind not in "fiu" or array.ndim not in (3, 4) or array.shape[-1] not in (2, 3):
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{path}: an array of {array.dtype}, not of numbers")
+    if array.ndim not in (3, 4) or array.shape[-1] not in (2, 3):
         raise UserError(
             f"{path}: expected (frames, joints, 2 or 3) or (people, frames, joints, 2 or 3), got {array.shape}"
         )

@@ -21,6 +21,7 @@ from common.wild.sampler import why_not
 from common.wild.skeletons import stature
 
 LEAST, MOST = 25, 12  # people behind a point of the curve; points
+NO_HEIGHTS = "the checkpoint does not say how tall people are (python -m benchmarks.wild_card)"
 
 
 def fit(lifted: np.ndarray, true: np.ndarray) -> dict[str, list[float]]:
@@ -46,7 +47,7 @@ def check_heights(asked: LiftingSettings, numbers: Sequence[int]) -> None:
     """Raises UserError where --height tells of somebody who is not there."""
     if unknown := set(asked.height or ()) - {None, *numbers}:
         there = ", ".join(str(number) for number in numbers)
-        raise UserError(f"--height: there is no person {min(unknown)}; there are {there}")
+        raise UserError(f"--height: there is no person {min(unknown)}, only {there}")
 
 
 def told_height(asked: LiftingSettings, number: int) -> float | None:
@@ -96,8 +97,9 @@ def heights_said(model: Opened, people: Sequence[Person], settings: WildSettings
         parts.append(f"person {person['id']} {height:.2f} m ({'told' if told else 'a guess, see --height'})")
     said = ", ".join(parts) or "not known"
     reasons = [reason for _, reason in _curves(model, settings)]
-    if guessed and reasons and None not in reasons:
-        said += f"; guesses as lifted: the checkpoint's heights were {reasons[0]}"
+    if guessed and None not in reasons:
+        why = f"the checkpoint's heights were {reasons[0]}" if reasons else NO_HEIGHTS
+        said += f"; guesses as lifted: {why}"
     return said
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.datasets.checks import check_pixels
 from common.engine.log import say
 from common.errors import UserError
 from common.files.video import (
@@ -114,6 +115,9 @@ def _source_of(found: Detections, path: Path, asked: InputSettings) -> Source:
         say(f"note: {path.name} counts from 0 to 1: taken as shares of {size[0]} x {size[1]} pixels")
         frames = [frame * np.array([*size, 1], np.float32) for frame in found.frames]
         found = replace(found, frames=frames)
+    points = np.concatenate([frame[frame[..., 2] > 0, :2] for frame in found.frames])
+    if len(points):
+        check_pixels(str(path), points, size)
     return Source(found, size, _fps(found, about, asked), video)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from common.errors import UserError
 
+ROBOFLOW = re.compile(r"_(jpe?g|png)\.rf\.[0-9a-f]+$")  # what it puts behind the names of pictures
+
 
 @dataclass
 class KeypointFile:
@@ -48,20 +50,33 @@ def frame_numbers(keys: list, path: Path) -> tuple[list[int], int]:
     """The frame of each key, and how many frames there are.
 
     A number, and a name that is only a number ('12.jpg', as AlphaPose counts a video), are the frame; names such as
-    'frame_0001.png' count from the first one. Names without numbers are frames in their sorted order.
+    'frame_0001.png' count from the first one. Names without a number that tells them apart are frames in their sorted
+    order.
     """
-    texts = [Path(str(key)).stem for key in keys]
-    found = [re.search(r"(\d+)(?!.*\d)", text) for text in texts]
-    if not all(found):
+    texts = [ROBOFLOW.sub("", Path(str(key)).stem) for key in keys]
+    numbers = _telling(texts)
+    if numbers is None:
         order = {text: n for n, text in enumerate(sorted(set(texts)))}
         return [order[text] for text in texts], len(order)
-    numbers = [int(match.group(1)) for match in found]
     absolute = all(text == str(number) for text, number in zip(texts, numbers, strict=True))
     first = 0 if absolute and min(numbers) < 1000 else min(numbers)
     count = max(numbers) - first + 1
     if count > 100 * len(set(numbers)) + 1000:
         raise UserError(f"{path}: image numbers from {min(numbers)} to {max(numbers)} are no frames of one video")
     return [number - first for number in numbers], count
+
+
+def _telling(texts: list[str]) -> list[int] | None:
+    """Of the numbers in names such as 'walk2_frame_0001_cam3', those that tell the names apart; None where none do.
+
+    Counted from the first or from the last on; of several that do, those that lie together most closely, the last ones
+    of equals: a number of the frame, not a time or a hash.
+    """
+    groups = [[int(digits) for digits in re.findall(r"\d+", text)] for text in texts]
+    least, names = min(map(len, groups), default=0), len(set(texts))
+    columns = [[own[n] for own in groups] for n in (*range(-1, -least - 1, -1), *range(least))]
+    telling = [column for column in columns if len(set(column)) == names]
+    return min(telling, key=lambda column: max(column) - min(column), default=None)
 
 
 def identity(row: dict, *names: str) -> int:

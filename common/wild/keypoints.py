@@ -73,6 +73,8 @@ def read_keypoints(path: Path | str, layout: str | None = None, clip: str | None
         found = formats.from_archive(load_archive(path), path, clip)
     elif path.suffix.lower() == ".npy":
         found = formats.from_array(load_array(path), path)
+        if len(found.frames) > 1 and (people := max(map(len, found.frames))) > 4 * len(found.frames):
+            say(f"note: {path.name}: {people} people in {len(found.frames)} frames: the first axis is the people's")
     elif path.exists():
         raise UserError(f"{path}: no keypoint file; these are read: {formats.FORMATS}")
     else:

@@ -28,7 +28,7 @@ from common.wild.skeletons import stature
 from common.wild.tracking import box, iou, oks
 
 FILE = "stream.jsonl"
-FOLLOWED = 1  # the number of the person who is followed
+FOLLOWED = 0  # the number of the person who is followed
 MEMORY = 500  # poses of which the person's size is told, the latest
 
 
@@ -105,7 +105,8 @@ def stream_person(
 ) -> list[Person]:
     """Lift one person as the frames come in, write `stream.jsonl` line by line, say the latency; returns the person.
 
-    people: each frame's (N, J, 3), as a detector or a file gives them. The person begins at the first sight. height
+    people: each frame's (N, J, 3), as a detector or a file gives them. The person begins at the first sight: a line's
+    `frame` counts from there at the network's rate, its `seconds` from the video's first frame. height
     says how tall somebody is who was lifted at some height, metres; the lines' poses are as large as that, by the poses
     until then, the returned person is as it was lifted.
     """
@@ -132,9 +133,10 @@ def stream_person(
     statures, known = deque([], MEMORY), np.ones((1, len(model.skeleton)), bool)
     head = {"model": trained_on(model.card), "fps": model.fps, "joints": model.skeleton.joints, "units": "m"}
     head |= {"frame": "camera, root-relative", "delay_frames": delay}
-    save_text(folder / FILE, json.dumps(head) + "\n")
     step = max(1, round(model.fps / fps))  # once for each of the video's frames, also where the network's are more
     for number, pose, seconds in lift_stream(model, screens(), camera, sampling, place, delay, step=step):
+        if not poses:  # what an earlier run left stays until there is something better
+            save_text(folder / FILE, json.dumps(head) + "\n")
         poses.append(pose)
         costs.append(seconds)
         if height and (lifted := stature(pose[None, None], model.skeleton, known)):
@@ -143,6 +145,7 @@ def stream_person(
             pose = pose * (height(middle) / middle)
         line = {
             "frame": number,
+            "seconds": round(before[0] / fps + number / model.fps, 4),
             "lift_ms": round(1000 * seconds, 1),
             "positions": np.round(pose.astype(float), 4).tolist(),
         }

@@ -14,11 +14,15 @@ from common.wild.sampler import why_not
 
 
 def with_radius(model: Opened, people: list[Person], settings: WildSettings) -> list[Person]:
-    """People with their `radius` (T, J), metres, where the checkpoint's card tells what the spread means."""
+    """People with their `radius` (T, J), metres, where the checkpoint's card tells what the spread means.
+
+    NaN where a joint is not `known`: how far a guess is off was never measured.
+    """
     if no_radius(model, settings):
         return people
     found, count = model.card["radius"], settings.sampling.hypotheses
     radii = [radius.radii(radius.unbiased(person["spread"], count), found) for person in people]
+    radii = [np.where(person["known"], own, np.nan) for person, own in zip(people, radii, strict=True)]
     return [person | {"radius": own.astype(np.float32)} for person, own in zip(people, radii, strict=True)]
 
 
@@ -33,12 +37,17 @@ def no_radius(model: Opened, settings: WildSettings) -> str | None:
 
 def odds_said(model: Opened, people: Sequence[Person], settings: WildSettings) -> str | None:
     """How sure the poses are, in one line; None where a single hypothesis says nothing of it."""
-    spreads = [person["spread"] for person in people if person.get("spread") is not None]
+    root = model.skeleton.root  # it has none: all else is seen from there
+    spreads = [np.delete(person["spread"], root, 1) for person in people if person.get("spread") is not None]
     if not spreads or settings.sampling.hypotheses < 2:
         return None
     if reason := no_radius(model, settings):
         spread = 1000 * np.mean([np.nanmean(spread) for spread in spreads])
         return f"mean spread of the hypotheses {spread:.0f} mm; what it means in errors is not known: {reason}"
-    within = 1000 * np.mean([np.nanmean(np.delete(p["radius"], model.skeleton.root, 1)) for p in people])
+    radii = [np.delete(person["radius"], root, 1) for person in people]
+    told = [np.nanmean(own) for own in radii if np.isfinite(own).any()]
+    if not told:
+        return None
+    within = 1000 * np.mean(told)
     share = model.card["radius"]["share"]
-    return f"{share:.0%} of the joints lie within {within:.0f} mm on average, seen from the root (ID/radius)"
+    return f"{share:.0%} of the joints seen lie within {within:.0f} mm on average, as seen from the root (ID/radius)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,12 @@ def write_model(
                      embed_video=embed, title=title, note=note, floor=floor)  # fmt: skip
         written.append(path)
     return written
+
+
+def of_earlier_runs(folder: Path, written: Sequence[Path]) -> list[Path]:
+    """Files of people and videos that lie in the folder and were not written now."""
+    there = [path for pattern in ("person_*", "video*.mp4") for path in sorted(folder.glob(pattern)) if path.is_file()]
+    return [path for path in there if path not in written]
 
 
 def grounded(person: Person, points: np.ndarray) -> np.ndarray:
@@ -146,7 +153,7 @@ def write_about(folder: Path, models: list[Opened], written: list[Path], title: 
     lines += ["Lifted poses are estimates: nobody measured them.", ""]
     lines += [f"{key}: {value}" for key, value in facts.items()] + [""]
     told = {
-        ".npz": "joints in metres, camera frame (x right, y down, z forward), hypotheses and their spread; NumPy",
+        ".npz": "joints in metres, camera frame (x right, y down, z forward), and what is known of them; NumPy",
         ".bvh": "motion with its root, y up; Blender: File, Import, BVH",
         ".glb": "the moving skeleton, y up: Blender, Windows, browsers",
         ".trc": "the joints as markers, metres, y up: OpenSim, Pose2Sim",

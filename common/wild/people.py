@@ -71,6 +71,10 @@ def lift_people(
     for track in tracks:
         if settings.input.people and len(people) == settings.input.people:
             break
+        surest = track.keypoints[..., 2].max()
+        if surest < settings.input.threshold:
+            say(f"person {track.id}: no joint is surer than {surest:.2f}, left out; --threshold says what counts")
+            continue
         seen = clean(track, layout, model.skeleton, settings.input.threshold, fps)
         share = seen.known[seen.present].mean()
         if share < LEAST_KNOWN and not settings.body.keep_all:
@@ -82,7 +86,9 @@ def lift_people(
         people.append(sized(model, person, settings, say))
         confidences.append(seen.confidence)
     if not people:
-        raise UserError("nobody of whom half was seen; --keep-all lifts those who are there")
+        raise UserError(
+            "nobody of whom half was seen; --keep-all lifts those who are there, --threshold says what counts"
+        )
     smoothing = settings.lifting.root_smoothing
     people = believable(people, confidences, model.skeleton, camera, fps, settings.body, smoothing)
     return with_radius(model, people, settings)

@@ -2,7 +2,8 @@
 
 A person is a record with joints under one of `JOINTS`: a flat list x, y, confidence, ..., a list of pairs or triples, a
 list of points {x, y, ...}, or lists of all x and all y. A frame is a list of people, or a record with such a list under
-one of `PEOPLE`. A file is a list of frames, or of people with a frame's number (`FRAME`) each, or frames by name.
+one of `PEOPLE`; where nobody was found it may be null, or a record without joints. A file is a list of frames, or of
+people with a frame's number (`FRAME`) each, or frames by name.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ _BODY = {"landmarks", "pose_landmarks"}  # MediaPipe's: one person a frame, the 
 
 
 def _all_frames(rows: list) -> bool:
-    return bool(rows) and any(rows) and all(_is_frame(row) for row in rows)
+    return any(rows) and all(_is_frame(row) for row in rows)
 
 
 def _each(joints: Any) -> list:
@@ -87,10 +88,17 @@ def _is_point(value: Any) -> bool:
 
 
 def _is_person(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(first_of(value, JOINTS), dict | list)
+    return isinstance(value, dict) and isinstance(joints := first_of(value, JOINTS), dict | list) and bool(joints)
+
+
+def _is_nobody(value: Any) -> bool:
+    """A frame in which nobody was found: null, or a record whose joints are null or an empty list."""
+    return value is None or (isinstance(value, dict) and not value.keys().isdisjoint(JOINTS) and not _is_person(value))
 
 
 def _is_frame(value: Any) -> bool:
+    if _is_nobody(value):
+        return True
     if isinstance(value, list):
         return _is_point(value) or all(_is_person(row) or _is_point(row) for row in value)
     return _is_person(value) or (isinstance(value, dict) and isinstance(first_of(value, PEOPLE), list))
@@ -98,6 +106,8 @@ def _is_frame(value: Any) -> bool:
 
 def _people(frame: Any) -> list:
     """The records of a frame's people."""
+    if _is_nobody(frame):
+        return []
     if isinstance(frame, list):
         return [frame] if _is_point(frame) else frame
     return [frame] if _is_person(frame) else first_of(frame, PEOPLE)

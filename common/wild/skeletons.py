@@ -13,7 +13,7 @@ ROUNDS = 30
 LEG, TRUNK = 0.491, 0.288
 
 
-def bone_lengths(poses: np.ndarray, skeleton: Skeleton, known: np.ndarray | None = None) -> np.ndarray:
+def median_lengths(poses: np.ndarray, skeleton: Skeleton, known: np.ndarray | None = None) -> np.ndarray:
     """Lengths (J,) of the bones to each joint from its parent, metres; 0 at the root. Left and right are alike.
 
     The median over hypotheses and frames of poses (H, T, J, 3): a mean of poses has shortened bones, its parts have
@@ -37,7 +37,7 @@ def stature(poses: np.ndarray, skeleton: Skeleton, known: np.ndarray) -> float |
     legs = legs_of(skeleton)
     if legs is None:
         return None
-    bones, trunk = bone_lengths(poses, skeleton, known), [legs.high]
+    bones, trunk = median_lengths(poses, skeleton, known), [legs.high]
     while trunk[-1] not in (legs.low, skeleton.root):
         trunk.append(skeleton.parents[trunk[-1]])
     parts = (
@@ -48,7 +48,7 @@ def stature(poses: np.ndarray, skeleton: Skeleton, known: np.ndarray) -> float |
     return float(sum(length for length, _ in told) / sum(share for _, share in told)) if told else None
 
 
-def with_lengths(poses: np.ndarray, lengths: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+def nearest_with_lengths(poses: np.ndarray, lengths: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Poses (T, J, 3) moved as little as possible until their bones have these lengths (J,); the root stays.
 
     Every bone in turn pulls or pushes both its ends by half of what it lacks (position based dynamics, Mueller et al.

@@ -8,7 +8,7 @@ penalty on the third difference in time. Its strength follows the speed as the c
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solveh_banded
+from scipy.linalg import solve_banded
 
 ORDER = 3
 _DIFFERENCE = np.array([-1.0, 3.0, -3.0, 1.0])
@@ -16,17 +16,24 @@ _DIFFERENCE = np.array([-1.0, 3.0, -3.0, 1.0])
 
 def penalised(x: np.ndarray, strength: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """x (T, D) smoothed: the least sum of weights (T,) times squared distance and strength (T - 3,) times squared
-    third difference. Frames of weight 0 are filled by the smoothest curve."""
+    third difference. Frames of weight 0 are filled by the smoothest curve.
+
+    Solved for x and, between its frames, the root of strength times the third difference: at high frame rates the
+    strengths are so great that x alone would drown in rounding.
+    """
     frames = len(x)
     if frames <= ORDER:
         return np.array(x, float)
-    band = np.zeros((ORDER + 1, frames))  # upper form: band[ORDER - k, i] is the element (i - k, i)
-    band[ORDER] = 1e-9 + (np.ones(frames) if weights is None else weights)
-    for a in range(ORDER + 1):
-        for b in range(a, ORDER + 1):
-            band[ORDER - (b - a), b : frames - ORDER + b] += strength * _DIFFERENCE[a] * _DIFFERENCE[b]
-    right = x if weights is None else np.where(weights[:, None] > 0, x, 0) * weights[:, None]
-    return solveh_banded(band, np.asarray(right, float), check_finite=False)
+    width = 2 * ORDER - 1  # band[width + r - c, c] is the element (r, c)
+    band, right = np.zeros((2 * width + 1, 2 * frames)), np.zeros((2 * frames, x.shape[1]))
+    band[width, ::2] = 1e-9 + (np.ones(frames) if weights is None else weights)
+    band[width, 1::2] = -1
+    for k, factor in enumerate(_DIFFERENCE):
+        at, coupling = np.arange(frames - ORDER), factor * np.sqrt(strength)
+        band[width + 2 * k - 1, 2 * at + 1] = coupling
+        band[width + 1 - 2 * k, 2 * (at + k)] = coupling
+    right[::2] = x if weights is None else np.where(weights[:, None] > 0, x, 0) * weights[:, None]
+    return solve_banded((width, width), band, right, check_finite=False)[::2]
 
 
 def strength_of(cutoff: np.ndarray | float, fps: float) -> np.ndarray:

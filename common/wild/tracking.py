@@ -109,14 +109,13 @@ def track(
 ) -> list[Track]:
     """Link detections into tracks, the longest first.
 
-    Where every person of the file has an identity, it is kept, but nobody moves faster than `FASTEST`: who does is
-    somebody else, with an identity of their own, which `say` tells. Otherwise each frame's people are matched to the
-    open tracks by the larger of IoU and OKS against the predicted place, the best total first; below `similarity` a new
-    track begins, and a track unseen for more than `patience` seconds ends. Tracks seen in fewer than `shortest` frames
-    are dropped, unless no other exists. Raises UserError where nobody is found.
+    Where every person of the file has an identity of their own, it is kept, but nobody moves faster than `FASTEST`:
+    who does is somebody else, with another identity, which `say` tells. Otherwise each frame's people are matched to
+    the open tracks by the larger of IoU and OKS against the predicted place, the best total first; below `similarity` a
+    new track begins, and a track unseen for more than `patience` seconds ends. Tracks seen in fewer than `shortest`
+    frames are dropped, unless no other exists. Raises UserError where nobody is found.
     """
-    given = np.concatenate(detections.ids) if detections.ids else np.zeros(0, int)
-    if trust_ids and len(given) and (given >= 0).all():
+    if trust_ids and _identified(detections, say):
         done = _by_identity(detections, fps, say)
     else:
         done = _by_place(detections, round(patience * fps), similarity)
@@ -124,6 +123,20 @@ def track(
     if not long:
         raise UserError(f"nobody found in {len(detections.frames)} frames")
     return sorted(long, key=lambda t: (-int(t.seen.sum()), t.id))
+
+
+def _identified(detections: Detections, say: Callable[[str], None]) -> bool:
+    """Whether every person has an identity that tells them apart; where most frames with several give one to two
+    people, it does not (AlphaPose writes idx 0 for everybody where it did not track)."""
+    given = np.concatenate(detections.ids) if detections.ids else np.zeros(0, int)
+    if not len(given) or (given < 0).any():
+        return False
+    several = [ids for ids in detections.ids if len(ids) > 1]
+    twice = sum(len(set(ids.tolist())) < len(ids) for ids in several)
+    if 2 * twice > len(several):
+        say("note: several people of a frame have one id in the file, so ids are left aside")
+        return False
+    return True
 
 
 def _by_identity(detections: Detections, fps: float, say: Callable[[str], None]) -> list[Track]:

@@ -291,3 +291,20 @@ def test_two_cameras_of_one_name_are_refused():
     row = camera_row("a", (1000, 800), np.diag([900.0, 900, 1]) + np.eye(3, k=2) * 500, np.eye(3), np.zeros(3))
     with pytest.raises(UserError, match="two cameras of subject S1 have the id a"):
         read_cameras({"*": [row, row]}, "S1", "Walk", "x.npz")
+
+
+def behind(world):
+    world["Ann"]["Wave 1"] *= np.float32([1, -1, 1])
+    world["Ann"]["Wave 1"] -= np.float32([0, 9, 0])
+
+
+def aside(world):
+    world["Ann"]["Wave 1"] += np.float32([1.5, 0, 0])
+
+
+@pytest.mark.parametrize(("change", "line"), [(behind, "behind the camera"), (aside, "pixels from the 2D")])
+def test_3d_that_is_not_where_its_2d_is(tmp_path, change, line):
+    """As of a quaternion of the wrong direction, or a camera's place in another unit."""
+    make(tmp_path, change_3d=change)
+    with pytest.raises(UserError, match=f"Ann Wave 1 .*{line}.*orientation"):
+        load_custom(tmp_path, "mine")

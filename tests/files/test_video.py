@@ -180,3 +180,10 @@ def test_time_stamps_that_jump_do_not_repeat_a_picture_for_ever():
             assert time_module.process_time() - start < 5
     still = list(video._at_rate(iter([(0.0, picture, 1.0), (30.0, picture, 1.0)]), 10.0))
     assert 300 < len(still) <= 310  # a picture may stand
+
+
+def test_a_text_is_no_video(tmp_path):
+    """FFmpeg would draw it as pictures."""
+    (tmp_path / "poses.txt").write_text("[" + "0.1, " * 3000 + "]")
+    with pytest.raises(UserError, match="holds no video"):
+        video_info(tmp_path / "poses.txt")

@@ -195,7 +195,7 @@ def _custom(folder: Path) -> None:
         "focal_length": (900.0, 900.0),
         "center": (500.0, 400.0),
         "orientation": (1.0, 0.0, 0.0, 0.0),
-        "translation": (0.0, 0.0, 4.0),
+        "translation": (0.0, 0.0, -4.0),
     }
     world = rng.uniform(-0.5, 0.5, (6, 17, 3)).astype(np.float32)
     np.savez(
@@ -208,7 +208,7 @@ def _custom(folder: Path) -> None:
         left=np.array(S.left),
         right=np.array(S.right),
     )
-    pixels = [rng.uniform(100, 700, (6, 17, 2)).astype(np.float32)]
+    pixels = [(900 * world[..., :2] / (world[..., 2:] + 4) + [500, 400]).astype(np.float32)]
     np.savez(folder / "data_2d_custom_x.npz", positions_2d={"S1": {"Walk": pixels}}, metadata={"layout_name": "h36m"})
 
 

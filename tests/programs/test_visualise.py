@@ -306,5 +306,11 @@ def test_what_a_user_can_mend_is_one_line(tmp_path, data, known, capsys, flags, 
     assert main("figure", None, [*command, "-a", "Photo 1", "-gpu", "-1", *flags]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: ") and re.search(re.escape(message), last)
+    if flags[0] == "--viz-frame":  # before anything is drawn
+        drawn = tmp_path / "a.gif"
+        assert (
+            main("animation", None, [*command, "-a", "Photo 1", "-gpu", "-1", *flags, "--viz-output", str(drawn)]) == 2
+        )
+        assert not drawn.exists()
     assert main("figure", None, ["-gpu", "-1"]) == 2
     shutil.rmtree(folder)

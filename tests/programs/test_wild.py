@@ -104,7 +104,9 @@ def test_a_calibrated_spread_is_told_as_a_radius(tmp_path, keypoints, tiny, caps
         np.testing.assert_allclose(person["radius"][:, 1:], expected[:, 1:], rtol=1e-4)
         assert (person["radius"][:, 0] == 0).all()
     within = np.mean([1000 * person["radius"][:, 1:].mean() for person in people])
-    assert f"90% of the joints lie within {within:.0f} mm" in card["odds"] and card["odds"] in capsys.readouterr().err
+    assert (
+        f"90% of the joints seen lie within {within:.0f} mm" in card["odds"] and card["odds"] in capsys.readouterr().err
+    )
     assert '"radius":true' in (tmp_path / "out" / "viewer.html").read_text("utf-8")
     assert run([*flags, "-num_proposals", 2, "-sampling_timesteps", 2, "-o", tmp_path / "two"]) == 0
     assert "its radius was fitted with -sampling_timesteps 1, not 2" in capsys.readouterr().err
@@ -112,6 +114,75 @@ def test_a_calibrated_spread_is_told_as_a_radius(tmp_path, keypoints, tiny, caps
     with_card(tmp_path / "model" / "tiny.bin", radius=RADIUS | {"factors": [1.0]})
     assert run([*flags, "-o", tmp_path / "bad"]) == 2
     assert "its radius is" in capsys.readouterr().err
+
+
+def test_guesses_have_no_odds_and_weak_people_stop_nobody(tmp_path, keypoints, tiny, capsys):
+    """Legs that were never seen have no radius; somebody of whom no joint counts is left out, the other is lifted."""
+    with_card(tmp_path / "model" / "tiny.bin", radius=RADIUS)
+    points = np.load(keypoints)
+    legs = [H36M_17.index(s + j) for s in "LR" for j in ("Knee", "Foot")]
+    points[0][:, legs, 2] = 0
+    points[1, ..., 2] = 0.2
+    np.save(keypoints, points)
+    assert run([keypoints, *FILE, "--outputs", "poses,viewer", *tiny, "-o", tmp_path / "out"]) == 0
+    (person,), *_ = read_poses(tmp_path / "out" / "poses.npz")
+    assert (
+        np.isnan(person["radius"][:, legs]).all()
+        and np.isfinite(person["radius"][~np.isin(np.arange(17), legs)[None].repeat(24, 0)]).all()
+    )
+    told = capsys.readouterr().err
+    assert "person 1: no joint is surer than 0.20, left out; --threshold" in told
+    within = 1000 * np.nanmean(person["radius"][:, 1:])
+    assert f"90% of the joints seen lie within {within:.0f} mm" in told
+    points[0, ..., 2] = 0.2
+    np.save(keypoints, points)
+    assert run([keypoints, *FILE, *tiny, "-o", tmp_path / "none"]) == 2
+    assert "--threshold says what counts" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_each_model_has_its_own_heights_and_odds(tmp_path, keypoints, tiny):
+    other = make_checkpoint(tmp_path / "other" / "sure.bin", seed=1)
+    sampler = {key: RADIUS[key] for key in ("hypotheses", "steps", "flip", "sampler", "aggregate")}
+    curve = {"lifted": [0.2, 5.0], "true": [0.25, 6.25], **sampler}
+    with_card(tmp_path / "other" / "sure.bin", radius=RADIUS, heights=[curve])
+    assert run([keypoints, *FILE, "--outputs", "poses", *tiny, *other, "-o", tmp_path / "out"]) == 0
+    about = (tmp_path / "out" / "about.txt").read_text("utf-8")
+    for name, odds in (("model", "what it means in errors is not known"), ("other", "90% of the joints seen")):
+        people, _, _, card = read_poses(next((tmp_path / "out").glob(f"*{name}*")) / "poses.npz")
+        assert all(f"person {p['id']} {p['height']:.2f} m (a guess" in card["height"] for p in people)
+        assert odds in card["odds"] and f": {card['height']}" in about and f": {card['odds']}" in about
+        assert ("guesses as lifted: the checkpoint does not say" in card["height"]) is (name == "model")
+
+
+def test_files_of_an_earlier_run_are_told(tmp_path, keypoints, tiny, capsys):
+    flags = [keypoints, *FILE, *tiny, "--outputs", "bvh", "-o", tmp_path / "out"]
+    assert run(flags) == 0 and "earlier run" not in capsys.readouterr().err
+    assert run([*flags, "--people", 1]) == 0
+    assert "of an earlier run, and no part of this one: person_" in capsys.readouterr().err
+
+
+def test_a_stream_that_fails_keeps_the_one_before(tmp_path, keypoints, tiny, capsys):
+    flags = [keypoints, *FILE, *tiny, "--stream", "--outputs", "poses", "-o", tmp_path / "live"]
+    assert run([*flags, "--delay", 2]) == 0
+    before = (tmp_path / "live" / "stream.jsonl").read_text("utf-8")
+    (person,), *_ = read_poses(tmp_path / "live" / "poses.npz")
+    assert person["id"] == 0
+    seconds = [json.loads(line)["seconds"] for line in before.splitlines()[1:]]
+    np.testing.assert_allclose(np.diff(seconds), 1 / 50, atol=2e-4)
+    assert seconds[0] == 0 and abs(seconds[-1] - 23 / FPS) < 0.03
+    assert run([*flags, "--delay", 9]) == 2
+    points = np.load(keypoints)
+    points[..., 2] = 0.01
+    np.save(keypoints, points)
+    assert run([*flags, "--delay", 2]) == 2 and "nobody found" in capsys.readouterr().err
+    assert (tmp_path / "live" / "stream.jsonl").read_text("utf-8") == before
+
+
+def test_help_tells_the_programs_own_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main("test", ["--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "hypotheses H (default: 10)" in words and "sampling steps K (default: 2)" in words
 
 
 def test_people_are_as_tall_as_the_card_guesses(tmp_path, keypoints, tiny, capsys):
@@ -233,8 +304,8 @@ def test_video_with_a_fake_detector(tmp_path, keypoints, tiny, monkeypatch):
         ([*FILE, "--height", "180"], "3 or less"),
         ([*FILE, "--height", "1.8,1.7"], "0=1.82,3=1.2"),
         ([*FILE, "--height", "0=1.8,0=1.7"], "0=1.82,3=1.2"),
-        ([*FILE, "--height", "0=1.8,7=1.7"], "there is no person 7; there are 0, 1"),
-        ([*FILE, "--stream", "--height", "0=1.8"], "there is no person 0; there are 1"),
+        ([*FILE, "--height", "0=1.8,7=1.7"], "there is no person 7, only 0, 1"),
+        ([*FILE, "--stream", "--height", "1=1.8"], "there is no person 1, only 0"),
     ],
 )
 def test_errors_are_one_line(tmp_path, keypoints, tiny, capsys, change, said):
@@ -272,7 +343,7 @@ def test_who_is_as_tall_as_told_stands_as_far_as_that(tmp_path, keypoints, tiny,
     said = capsys.readouterr().err
     assert "person 1: 1.20 m tall, as told; lifted at" in said and "person 0: " not in said
     told, guess = (read_poses(tmp_path / name / "poses.npz")[3]["height"] for name in ("told", "guess"))
-    assert told.endswith(", person 1 1.20 m (told)") and f"heights: {told}" in said
+    assert ", person 1 1.20 m (told); guesses" in told and f"heights: {told}" in said
     guessed = " m (a guess, see --height)"
     assert told.count(guessed) == 1 and guess.count(guessed) == 2 and f"heights: {guess}" in said
     guess, told = (read_poses(tmp_path / name / "poses.npz")[0] for name in ("guess", "told"))

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from common.geometry.ground import ground_axes, on_ground
 from common.geometry.skeleton import COCO_17, H36M_17, part_of
-from common.scoring.metrics import bone_lengths as lengths_in_time
+from common.scoring.metrics import bone_lengths
 from common.settings.wild import BodySettings
 from common.wild import standing
 from common.wild.bodies import believable
 from common.wild.lifting import camera_of
-from common.wild.skeletons import bone_lengths, with_lengths
+from common.wild.skeletons import median_lengths, nearest_with_lengths
 from common.wild.smoothing import penalised, smooth, strength_of
 from tests.people import in_camera, walker
 
@@ -41,6 +41,12 @@ def test_frames_without_weight_are_bridged():
     np.testing.assert_allclose(penalised(broken, np.full(57, 100.0), weights), curve, atol=1e-4)
 
 
+@pytest.mark.parametrize("fps", [25.0, 240.0, 960.0, 10_000.0])
+def test_what_stands_still_stays_at_every_rate(fps):
+    x = np.ones((500, 2, 3))
+    assert np.abs(smooth(x, fps, 1.5, 4.0) - x).max() < 1e-7
+
+
 def test_smoothing_removes_jitter_and_keeps_a_kick():
     rng = np.random.default_rng(0)
     time = np.arange(150) / FPS
@@ -66,14 +72,14 @@ def test_bones_have_their_lengths_and_a_good_pose_is_left_alone(seed):
     rng = np.random.default_rng(seed)
     truth = walker(30)
     truth = truth - truth[:, :1]
-    lengths = bone_lengths(truth[None], H36M_17)
-    np.testing.assert_allclose(with_lengths(truth, lengths, H36M_17), truth, atol=1e-9)
+    lengths = median_lengths(truth[None], H36M_17)
+    np.testing.assert_allclose(nearest_with_lengths(truth, lengths, H36M_17), truth, atol=1e-9)
     noisy = truth + 0.03 * rng.standard_normal(truth.shape)
     noisy = noisy - noisy[:, :1]
-    fitted = with_lengths(noisy, lengths, H36M_17)
+    fitted = nearest_with_lengths(noisy, lengths, H36M_17)
     import torch
 
-    found = lengths_in_time(torch.from_numpy(fitted), H36M_17).numpy()
+    found = bone_lengths(torch.from_numpy(fitted), H36M_17).numpy()
     assert np.abs(found.std(0)).max() < 1e-9
     assert np.linalg.norm(fitted - truth, axis=-1).mean() < np.linalg.norm(noisy - truth, axis=-1).mean()
 
@@ -83,7 +89,7 @@ def test_lengths_are_of_both_sides_and_of_what_was_seen():
     known = np.ones((20, 17), bool)
     poses[:, 10:, H36M_17.index("LWrist")] += 1.0
     known[10:, H36M_17.index("LWrist")] = False
-    lengths = bone_lengths(poses, H36M_17, known)
+    lengths = median_lengths(poses, H36M_17, known)
     left, right = (H36M_17.index(s + "Wrist") for s in "LR")
     assert lengths[left] == lengths[right] == pytest.approx(np.hypot(0.24, 0.028), abs=1e-2)
     assert lengths[H36M_17.root] == 0
@@ -121,7 +127,7 @@ def stepping(frames=200, drift=0.1):
     truth = np.repeat(in_camera(walker(1)), frames, 0).astype(float)
     sway = 0.02 * np.sin(np.arange(frames) / 15)[:, None]
     truth[:, [j for j in range(17) if j not in (LEGS.feet + LEGS.knees)], 0] += sway
-    truth = with_lengths(truth, bone_lengths(truth[None], H36M_17), H36M_17)
+    truth = nearest_with_lengths(truth, median_lengths(truth[None], H36M_17), H36M_17)
     truth = standing.planted(truth, np.ones((frames, 2), bool), FPS, LEGS)
     return truth + np.sin(np.arange(frames) / 15)[:, None, None] * [0.1 * drift, 0, drift], truth
 
@@ -140,7 +146,7 @@ def test_feet_that_stand_do_not_slide_and_bones_keep_their_length():
         return np.linalg.norm(np.diff(poses[:, feet], axis=0), axis=-1).mean()
 
     assert slide(moved) < 0.4 * slide(wrong) and slide(fixed) < 1e-4
-    before, after = (bone_lengths(x[None], H36M_17) for x in (wrong, fixed))
+    before, after = (median_lengths(x[None], H36M_17) for x in (wrong, fixed))
     np.testing.assert_allclose(after, before, atol=1e-6)
     assert jitter(fixed) < 3 * jitter(truth)
 

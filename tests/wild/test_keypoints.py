@@ -9,6 +9,7 @@ from common.errors import UserError
 from common.geometry.skeleton import BLAZEPOSE_33, BODY_25, COCO_17, H36M_17, HALPE_26, OPENPOSE_18, joint_map
 from common.settings.wild import InputSettings
 from common.wild.inputs import read_source
+from common.wild.keypoint_file import frame_numbers
 from common.wild.keypoints import read_keypoints, recognise
 
 RNG = np.random.default_rng(0)
@@ -341,3 +342,56 @@ def test_what_is_not_known_lists_what_is(tmp_path, text):
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="no .json files.*AlphaPose.*MediaPipe"):
         read_keypoints(tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("names", "numbers"),
+    [
+        ([f"frame_{n:04d}_cam2.jpg" for n in (3, 4, 7)], [0, 1, 4]),
+        ([f"walk_mp4-{n:04d}_jpg.rf.{code}.jpg" for n, code in ((5, "9f3"), (6, "12ab96533"), (7, "0c"))], [0, 1, 2]),
+        ([f"cam2_{n}.png" for n in (9, 10, 11)], [0, 1, 2]),
+        (["2024-11-05_1730_0001.png", "2024-11-05_1731_0002.png"], [0, 1]),
+        (["10_a.png", "10_b.png", "10_c.png"], [0, 1, 2]),  # no number tells them apart: sorted
+        (["0.jpg", "2.jpg"], [0, 2]),
+        ([7, 8], [7, 8]),
+    ],
+)
+def test_the_number_in_a_name_that_tells_frames_apart(names, numbers):
+    found, count = frame_numbers([*names, names[0]], "x.json")
+    assert found == [*numbers, numbers[0]] and count == max(numbers) + 1
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [None, [], {"frame": 2, "pose_landmarks": None}, {"frame": 2, "pose_landmarks": []}, {"pose_landmarks": []}],
+)
+def test_mediapipe_where_nobody_is(tmp_path, empty):
+    points = person(33)
+    rows = [{"pose_landmarks": [{"x": float(x), "y": float(y), "visibility": float(c)} for x, y, c in frame]}
+            for frame in points]  # fmt: skip
+    if isinstance(empty, dict) and "frame" in empty:
+        rows = [row | {"frame": n} for n, row in enumerate(rows)]
+    for data in (rows, {"frames": rows}):
+        data = data[:2] + [empty] + data[3:] if isinstance(data, list) else {"frames": rows[:2] + [empty] + rows[3:]}
+        found = read_keypoints(write_json(tmp_path / "mediapipe.json", data))
+        assert [len(frame) for frame in found.frames] == [1, 1, 0, 1, 1, 1] and found.layout is BLAZEPOSE_33
+        np.testing.assert_allclose(found.frames[5][0], points[5], rtol=1e-5)
+
+
+def test_an_array_says_what_is_wrong_with_it(tmp_path, capsys):
+    np.save(tmp_path / "words_coco.npy", np.full((4, 17, 3), "a"))
+    with pytest.raises(UserError, match="an array of <U1, not of numbers"):
+        read_keypoints(tmp_path / "words_coco.npy")
+    np.save(tmp_path / "turned_coco.npy", np.stack([person(17), person(17)], 1).repeat(2, 0))  # (12, 2, 17, 3)
+    assert len(read_keypoints(tmp_path / "turned_coco.npy").frames) == 2
+    assert "12 people in 2 frames: the first axis is the people's" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["320x180", "100x100"])
+def test_a_picture_of_another_size_is_told(tmp_path, size):
+    points = person(17)
+    points[..., :2] += 1000
+    np.save(tmp_path / "far_coco.npy", points)
+    width, height = map(int, size.split("x"))
+    with pytest.raises(UserError, match=f"outside the {width} x {height} picture"):
+        read_source(InputSettings(input=str(tmp_path / "far_coco.npy"), size=(width, height), fps=25))

@@ -111,3 +111,18 @@ def test_clean_masks_what_was_not_seen():
 def test_nothing_sure_enough():
     with pytest.raises(UserError, match="confidence"):
         clean(Track(0, 0, np.full((5, 17, 3), 0.01, np.float32)), H36M_17)
+
+
+def test_one_id_for_everybody_is_none():
+    """AlphaPose without tracking gives everybody 0: nobody is lost, and an id that a few frames repeat still counts."""
+    still = pixels(in_camera(walker(30)))
+    people = [still + [x, 0] for x in (0, 400, 800)]
+    detections, _ = scene(*people)
+    said = []
+    same = Detections(H36M_17, detections.frames, [np.zeros(len(frame), int) for frame in detections.frames])
+    assert [len(t) for t in track(same, say=said.append)] == [30, 30, 30] and "one id" in said[0]
+    detections, owners = scene(*people, shuffle=False)
+    ids = [np.array(owner) for owner in owners]
+    ids[3][2] = ids[3][1]
+    tracks = track(Detections(H36M_17, detections.frames, ids))
+    assert sorted(int(t.seen.sum()) for t in tracks) == [29, 30, 30]

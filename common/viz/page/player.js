@@ -105,6 +105,12 @@ function drawLegend() {
   if (layers.truth) add("truth", colours.truth);
 }
 
+// Of joints of which something is told; 0 where there are none.
+function meanAbove0(values) {
+  const told = values.filter((value) => value > 0);
+  return told.length ? told.reduce((a, b) => a + b) / told.length : 0;
+}
+
 // The strip over the slider: where each person is there, and how unsure the chosen one's (or everybody's) pose is.
 function drawStrip() {
   const [context, w, h] = fitCanvas(el("strip"));
@@ -112,7 +118,7 @@ function drawStrip() {
   const values = Array.from({ length: bins }, (_, i) => {
     const frames = PEOPLE.map((p, n) => [p, state.chosen < 0 || n === state.chosen ? localFrame(p, (i / (bins - 1)) * last) : -1]);
     const there = frames.filter(([, frame]) => frame >= 0);
-    const means = there.map(([p, frame]) => (p.spread ? at(p.spread, Math.round(frame), J).reduce((a, b) => a + b) / J : 0));
+    const means = there.map(([p, frame]) => (p.spread ? meanAbove0(at(p.spread, Math.round(frame), J)) : 0));
     return there.length ? Math.max(...means) : -1;
   });
   const most = Math.max(...values, 1e-6);
