@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -51,13 +52,21 @@ def view(subject: str, action: str, world: np.ndarray, rng: np.random.Generator,
 
 
 def views(takes: list, seed: int, count: int) -> list[Clip]:
-    """Every five seconds of every take through `count` random cameras: few stay in one picture for longer."""
-    rng = np.random.default_rng([seed, count])
+    """Every five seconds of every take through `count` random cameras: few stay in one picture for longer.
+
+    Each is drawn from the seed and its own name, whatever other takes and cameras there are.
+    """
     clips = []
     for subject, action, world in takes:
         for k, part in enumerate(np.array_split(world, -(-len(world) // PIECE))):
-            clips += [view(subject, action, part, rng, f"part {k}, random {n}") for n in range(count)]
+            for name in (f"part {k}, random {n}" for n in range(count)):
+                clips.append(view(subject, action, part, named_rng(seed, subject, action, name), name))
     return clips
+
+
+def named_rng(seed: int, *names: str) -> np.random.Generator:
+    """Random numbers of a view, the same on every machine."""
+    return np.random.default_rng([seed, crc32("/".join(names).encode())])
 
 
 def varied(world: np.ndarray, others: list, rng: np.random.Generator) -> np.ndarray:

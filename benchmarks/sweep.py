@@ -41,6 +41,7 @@ from common.files.writing import save_json
 from common.programs.main import read_settings
 from common.scoring.calibration import calibration_error, ranks
 from common.scoring.metrics import mpjpe, p_mpjpe
+from common.settings.lifting import flag_name
 from common.settings.ranges import COUNT
 
 HYPOTHESES = (1, 2, 5, 20)
@@ -79,6 +80,7 @@ WAYS = [
     *(How(sampler, steps, flip) for flip in (True, False) for steps in STEPS for sampler in SAMPLERS),
     *(How("ddim", steps, "own") for steps in STEPS[:3]),
 ]
+SWEPT = frozenset({"hypotheses", "sampling_timesteps", "sampler", "test_time_augmentation", "repeat_n"})
 REFERENCE = How("ddim", 10, True)  # at H = 20, as published
 CALIBRATED = (
     REFERENCE,
@@ -100,8 +102,9 @@ class Bench:
     def draw(self, rows: Tensor, how: How, hypotheses: range) -> Tensor:
         """These hypotheses of some windows at the last step, (B, H, F, J, 3), metres."""
         windows, sampling = self.windows, self.sampling
-        batch, more = batch_of(windows, rows, sampling), {"flip": how.flip, "sampler": how.sampler}
+        batch = batch_of(windows, rows, sampling)
         noise = noise_of(windows, batch, sampling, self.place)
+        more = {"flip": how.flip, "sampler": how.sampler, "of": max(HYPOTHESES[-1], hypotheses.stop)}
         poses = self.opened.lifter.sample(batch, hypotheses, how.steps, noise, chunk=AT_ONCE, **more)[:, -1]
         poses[..., windows.skeleton.root, :] = 0
         return poses
@@ -271,6 +274,8 @@ def _run(own: argparse.Namespace, rest: list[str]) -> None:
 def measure_checkpoint(own: argparse.Namespace, rest: list[str], content: dict) -> None:
     """Measure the checkpoint that the flags name into `content`, which is written to --json after every point."""
     settings, _ = read_settings("h36m", rest)
+    if typed := [name for name in settings.evaluation.__dataclass_fields__ if name in settings.typed & SWEPT]:
+        raise UserError(f"{flag_name(typed[0])}: the sweep itself says this; leave it out")
     place = devices.join(settings.run.gpu, say)
     path = checkpoint.find(Path(settings.run.checkpoint), settings.task.evaluate)
     opened = open_lifter(path, settings, place, say)
@@ -288,10 +293,14 @@ def measure_checkpoint(own: argparse.Namespace, rest: list[str], content: dict) 
         "frames": int(windows.mask[rows.to(place.device)].sum()),
         "takes": len({(clips[c].subject, clips[c].action) for c in windows.clip_of[rows.numpy()]}),
         "threads": torch.get_num_threads(),
+        "keypoints": settings.data.keypoints,
+        "seed": settings.run.seed,
+        "temperature": list(settings.evaluation.temperature),
+        "eval_text": settings.evaluation.eval_text,
     }
     label = own.label or facts["objective"]
     run = content.setdefault(label, {**facts, "points": {}, "ece": {}})
-    if other := [key for key, value in facts.items() if run[key] != value]:
+    if other := [key for key, value in facts.items() if run.get(key, value) != value]:  # older files say less
         raise UserError(f"{own.json}: {label} has another {', '.join(other)}; give another --label or --json")
     bench = Bench(opened, windows, sampling_of(settings, opened.card, place), place)
     sweep(bench, run, rows, odds_rows, lambda: save_json(own.json, content))

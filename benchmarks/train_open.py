@@ -52,6 +52,7 @@ from common.errors import UserError
 from common.geometry.skeleton import H36M_17
 from common.models.blocks import choose_attention
 
+VIEWS = 4  # random cameras of each piece that scores the result
 SAVED = 20.0  # seconds of training, at least, from one saved file to the next
 
 
@@ -237,7 +238,7 @@ def finish(args, card: dict, place: Place, trainer: LifterTrainer) -> None:
     lifter = checkpoint.make_lifter(stored["card"], stored["weights"]).to(place.device).eval()
     choose_attention(lifter, place.device, args.frames, 17)
     held = load_takes(args.data, (args.hold,) if args.hold else HELD_OUT)
-    tests = {"random cameras": views(held, 0, 2)}
+    tests = {"random cameras": views(held, 0, VIEWS)}
     if not args.hold and (args.data / "data_2d_h36m_cpn_ft_h36m_dbb.npz").is_file():
         tests["Human3.6M's cameras"] = [at_rate(c) for c in load_h36m(args.data, "cpn_ft_h36m_dbb", list(HELD_OUT))]
     errors = {name: score(lifter, args.frames, clips, place, 5, 5) for name, clips in tests.items()}

@@ -102,7 +102,8 @@ def measure_camera(
     own, true = from_mid_hips(found, joints), from_mid_hips(truth, joints)
     pairs = [torch.from_numpy(x[both]) for x in (own, true)]
     lean = trunk_tilt(true, truth, joints) - trunk_tilt(own, found, joints)
-    within = np.linalg.norm(own - true, axis=-1)[both] <= radius[both] if radius is not None else None
+    told = None if radius is None else both[..., None] & np.isfinite(radius)
+    within = None if told is None else (np.linalg.norm(own - true, axis=-1) <= radius)[told]
     return {
         **({} if within is None else {"covered": 100 * float(within.mean()) if len(within) else float("nan")}),
         "mpjpe": 1000 * float(mpjpe(*pairs).mean()) if both.any() else float("nan"),

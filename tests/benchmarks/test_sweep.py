@@ -63,6 +63,11 @@ def test_it_agrees_with_an_evaluation_and_goes_on(folder, little, monkeypatch, c
     assert run(folder, "--every", "1", "--odds-every", "8") == content
     assert sweep.main([*flags(folder), "--evaluate", "last.bin", "--json", str(folder / "sweep.json")]) == 2
     assert "x0 has another windows, odds_windows, frames; give another --label" in capsys.readouterr().err
+    again = [*flags(folder), "--evaluate", "last.bin", "--json", str(folder / "sweep.json"), "--every", "1"]
+    assert sweep.main([*again, "--odds-every", "8", "--seed", "9", "--temperature", "0.9,1"]) == 2
+    assert "x0 has another seed, temperature" in capsys.readouterr().err
+    assert sweep.main([*again, "--odds-every", "8", "-num_proposals", "3"]) == 2
+    assert "--hypotheses: the sweep itself says this" in capsys.readouterr().err
 
 
 def test_calls_and_what_is_the_same():

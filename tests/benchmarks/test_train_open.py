@@ -96,3 +96,15 @@ def test_longer_windows_begin_with_a_shorter_network(motion, tmp_path):
     wanted = train_open.stretched(short["weights"], 41)
     for name, value in long["weights"].items():
         assert torch.allclose(value.float(), wanted[name].float(), atol=2e-3)
+
+
+def test_a_view_depends_on_its_own_name_alone(motion):
+    """More cameras, more takes and another order leave the views that were there as they were."""
+    takes = open_motion.load_takes(motion, ("S9", "S11"))
+    few = {(clip.key, clip.camera.name): clip for clip in open_motion.views(takes[:3], 7, 1)}
+    many = {(clip.key, clip.camera.name): clip for clip in open_motion.views(takes[::-1], 7, 3)}
+    assert few.keys() < many.keys()
+    for key, clip in few.items():
+        np.testing.assert_array_equal(clip.keypoints_2d, many[key].keypoints_2d)
+    other = open_motion.views(takes[:1], 8, 1)[0]
+    assert abs(other.keypoints_2d - open_motion.views(takes[:1], 7, 1)[0].keypoints_2d).max() > 0.01
