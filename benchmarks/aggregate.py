@@ -2,10 +2,10 @@
 
     python -m benchmarks.aggregate DATA_FOLDER [-c FILE] [--json FILE] [--write docs/aggregation.md]
 
-DATA_FOLDER has data_3d_h36m.npz in the Human3.6M layout and its 2D, as `data/convert_cmu.py` writes them. Of the
-candidates S7 and S8 tell, training performers, through Human3.6M's four cameras and through fresh random ones, four for
-every five seconds; S9 and S11 judge, also with a wrong focal length. Every
-part is in --json as soon as it is done, and taken from there when the command is repeated with the same checkpoint.
+DATA_FOLDER has data_3d_h36m.npz in the Human3.6M layout and its 2D, as `data/convert_cmu.py` writes them. Candidates
+are looked at on S7 and S8, training performers, through Human3.6M's four cameras and through fresh random ones, four
+for every five seconds; S9 and S11 judge, also with a wrong focal length. Every part is in --json as soon as it is done,
+and taken from there when the command is repeated with the same checkpoint.
 """
 
 from __future__ import annotations
@@ -357,7 +357,7 @@ def tables(content: dict) -> list[tuple[str, list[list]]]:
         for name, label in (labels | {n: text for n, (text, _) in CANDIDATES.items()}).items():
             cells = [mean(p, 20, name, m) for p in chosen for m in ("mpjpe", "p_mpjpe")]
             rows.append([label, *(f"{a - b:+.2f}" for a, b in zip(cells, base, strict=True))])
-        out.append((f"S7 and S8, which chose, against `P_Agg`, H = 20{facts(chosen[0])}", rows))
+        out.append((f"S7 and S8, training performers, against `P_Agg`, H = 20{facts(chosen[0])}", rows))
     return out
 
 
