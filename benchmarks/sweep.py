@@ -274,7 +274,7 @@ def _run(own: argparse.Namespace, rest: list[str]) -> None:
 def measure_checkpoint(own: argparse.Namespace, rest: list[str], content: dict) -> None:
     """Measure the checkpoint that the flags name into `content`, which is written to --json after every point."""
     settings, _ = read_settings("h36m", rest)
-    if typed := [name for name in settings.evaluation.__dataclass_fields__ if name in settings.typed & SWEPT]:
+    if typed := sorted(settings.typed & SWEPT):
         raise UserError(f"{flag_name(typed[0])}: the sweep itself says this; leave it out")
     place = devices.join(settings.run.gpu, say)
     path = checkpoint.find(Path(settings.run.checkpoint), settings.task.evaluate)
